@@ -1,0 +1,1 @@
+"""The schema's history: Alembic keeps the order, the SQL is written by hand in `sql/`."""

@@ -1,0 +1,1 @@
+"""Spawned processes for hostile work: no inherited descriptors, no network, a deadline, a memory cap."""

@@ -160,7 +160,3 @@ def echo(setup: bytes) -> Callable[[bytes], bytes]:
 def arguments(argv: list[str]) -> tuple[Any, ...]:
     target, memory_bytes, parent = argv
     return target, int(memory_bytes), int(parent)
-
-
-if __name__ == "__main__":
-    main(*arguments(sys.argv[1:]))

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter, OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -29,8 +29,12 @@ REAP_EACH_S = 0.01
 STRIKE_S = 60.0
 STRUCK_KEYS = 10_000
 ENVIRONMENT = {"GOMAXPROCS": "1", "GOGC": "400", "MALLOC_ARENA_MAX": "1", "LC_ALL": "C.UTF-8"}
-_BOOT = "import sys; sys.path.insert(0, sys.argv.pop(1)); from aegis.children.child import arguments, main; "
-_BOOT += "main(*arguments(sys.argv[1:]))"
+_BOOT = """
+import os, sys
+sys.path[:0] = sys.argv.pop(1).split(os.pathsep)
+from aegis.children.child import arguments, main
+main(*arguments(sys.argv[1:]))
+"""
 
 
 class ChildTimeout(Exception):
@@ -171,7 +175,9 @@ class ChildPool:
         setup: bytes = b"",
         queue: int = 256,
         environment: Mapping[str, str] | None = None,
+        sources: Sequence[Path] = (),
     ) -> None:
+        """`sources`: further folders that the target may be imported from."""
         self.name = name
         self.tally = Tally()
         self._target = target
@@ -180,11 +186,8 @@ class ChildPool:
         self._memory_bytes = memory_bytes
         self._setup = setup
         self._queue = queue
-        self._environment = {
-            **ENVIRONMENT,
-            "GOMEMLIMIT": str(memory_bytes * 3 // 4),
-            **(environment or {}),
-        }
+        self._environment = {**ENVIRONMENT, "GOMEMLIMIT": str(memory_bytes * 3 // 4), **(environment or {})}
+        self._sources = os.pathsep.join(map(str, (Path(aegis.__file__).parent.parent, *sources)))
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._children: set[_Child] = set()
         self._idle: deque[_Child] = deque()
@@ -223,7 +226,9 @@ class ChildPool:
     @property
     def pids(self) -> tuple[int, ...]:
         """Of the children that serve now."""
-        return tuple(sorted(c.process.pid for c in self._children if c.serving and c.process is not None))
+        return tuple(
+            sorted(c.process.pid for c in self._children if c.serving and not c.gone and c.process is not None)
+        )
 
     @property
     def waiting(self) -> int:
@@ -422,8 +427,7 @@ class ChildPool:
             raise
 
     def _launched(self, pipe: socket.socket) -> subprocess.Popen[bytes]:
-        source = str(Path(aegis.__file__).parent.parent)
-        arguments = [source, self._target, str(self._memory_bytes), str(os.getpid())]
+        arguments = [self._sources, self._target, str(self._memory_bytes), str(os.getpid())]
         return subprocess.Popen(
             [sys.executable, "-I", "-c", _BOOT, *arguments],
             stdin=pipe.fileno(),

@@ -1,0 +1,1 @@
+"""The audit log: rows, canonical bytes, tree, notes, receipts, sequencer, verifier."""

@@ -1,0 +1,1 @@
+"""Commands for people; each works offline or talks to the API."""

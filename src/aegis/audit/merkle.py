@@ -219,11 +219,11 @@ def consistency_proof(old: int, new: int, read: ReadNode) -> list[bytes]:
     return [range_hash(begin, end, read) for begin, end in consistency_ranges(old, new)]
 
 
-def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
-    """RFC 9162 2.1.3.2. Raises ProofError unless `path` leads from `leaf` at `index` to `root` of a tree of `size`."""
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """RFC 9162 2.1.3.2: the root that `path` leads to. Raises ProofError when it isn't shaped for `index` in `size`."""
     if not 0 <= index < size <= MAX_SIZE:
         raise ProofError(f"expected an index below the size {size}, got {index}")
-    _check_sizes([leaf, root, *path])
+    _check_hashes(leaf, *path)
     fn, sn, at = index, size - 1, leaf
     for sibling in path:
         if sn == 0:
@@ -237,7 +237,13 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
         fn, sn = fn >> 1, sn >> 1
     if sn != 0:
         raise ProofError("expected a longer path: hashes are missing")
-    if at != root:
+    return at
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:
+    """Raises ProofError unless `path` leads from `leaf` at `index` to `root`, the root of a tree of `size` leaves."""
+    _check_hashes(root)
+    if root_from_path(leaf, index, size, path) != root:
         raise ProofError("the path leads to another root")
 
 
@@ -248,7 +254,7 @@ def verify_consistency(old: int, new: int, path: Sequence[bytes], old_root: byte
     """
     if not 0 < old <= new <= MAX_SIZE:
         raise ProofError(f"expected 0 < from <= to, got {old} and {new}")
-    _check_sizes([old_root, new_root, *path])
+    _check_hashes(old_root, new_root, *path)
     if old == new:
         if path or old_root != new_root:
             raise ProofError("expected no path and one root for one size")
@@ -280,7 +286,7 @@ def verify_consistency(old: int, new: int, path: Sequence[bytes], old_root: byte
         raise ProofError("the path leads to another root of the newer tree")
 
 
-def _check_sizes(hashes: Sequence[bytes]) -> None:
+def _check_hashes(*hashes: bytes) -> None:
     for value in hashes:
         if len(value) != HASH_SIZE:
             raise ProofError(f"expected hashes of {HASH_SIZE} bytes, got one of {len(value)}")

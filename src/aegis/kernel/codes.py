@@ -205,6 +205,7 @@ _TABLE = (
     Code("execute.cancelled", "execute", MEDIUM, "the call was cancelled"),
     Code("execute.unknown", "execute", HIGH, "whether the action happened is not known"),
     Code("execute.arguments", "execute", HIGH, "the arguments do not fit the target: {reason}"),
+    Code("execute.failed", "execute", HIGH, "the target couldn't be run"),
     # stage 9
     Code("secret.leak", "filter_output", HIGH, "a secret of kind {kind} was removed from the result"),
     Code("output.injection", "filter_output", HIGH, "the result holds text that gives orders to the agent"),

@@ -1,0 +1,401 @@
+"""The log's writer: group commit, then a signed checkpoint, then everybody is answered.
+
+Calls that arrive while a transaction is in flight go into the next one. What `append` returns is durable, stands in
+the tree under a signed checkpoint, and was compared with the leaf hash that the database computed.
+
+Fast path: this process still holds the heads that it left behind last time, signs upon them and asks for everything
+in one statement, which the database refuses (NULL, nothing written) when a head has moved meanwhile. Then the heads
+are locked, read and built upon in one transaction. A comparison that loses is never tried twice: it would starve.
+
+The committer is the one place beside `Database.scope` that touches rows of several tenants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from aegis.audit import heads, merkle, notes
+from aegis.audit.heads import AgentLink, Extension, Head, Placed
+from aegis.audit.keys import LogKeys
+from aegis.db.database import Connection, Database
+from aegis.db.statements import statements
+from aegis.kernel.clock import MicroSeconds
+from aegis.kernel.record import Appended, Conflict, Draft, Stale, Unavailable
+
+SQL = statements("aegis.audit", "committer.sql")
+
+QUEUE_LIMIT = 4096
+BATCH_LIMIT = 256
+KNOWN_TENANTS = 4096
+KNOWN_AGENTS = 10_000
+WAIT_S = 5.0
+CHECKPOINT_EVERY_S = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    draft: Draft
+    gseq: int
+    answer: asyncio.Future[Appended]
+
+
+class Committer:
+    """One a process. `instance` names the process in its rows; `clock` gives microseconds."""
+
+    def __init__(
+        self, database: Database, keys: LogKeys, *, instance: str, clock: Callable[[], MicroSeconds]
+    ) -> None:
+        self._database, self._keys, self._instance, self._clock = database, keys, instance, clock
+        self._gseq = 0
+        self._queue: list[_Waiting] = []
+        self._news = asyncio.Event()
+        self._heads: dict[str, Head] = {}
+        self._signers: dict[str, notes.NoteSigner] = {}
+        self._signed: dict[str, tuple[int, bytes, str]] = {}
+        self._unkept: dict[str, tuple[int, bytes, str]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.fast, self.slow = 0, 0
+        """Batches by path, for the metrics."""
+
+    async def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._keep_checkpoints())]
+
+    async def close(self) -> None:
+        """Ends after what is in flight; what still waits gets Unavailable."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for waiting in self._queue:
+            _fail(waiting, Unavailable("this process is stopping"))
+        await self._keep()
+
+    def vkey(self, origin: str) -> str:
+        """The verifier key of a tenant's log, as C2SP signed-note writes it."""
+        return self._signer(origin).vkey
+
+    async def append(self, draft: Draft) -> Appended:
+        if len(self._queue) >= QUEUE_LIMIT:
+            raise Unavailable(f"expected fewer than {QUEUE_LIMIT} rows waiting")
+        waiting = _Waiting(draft, self._next_gseq(), asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._news.set()
+        try:
+            return await asyncio.wait_for(waiting.answer, WAIT_S)
+        except TimeoutError:
+            raise Unavailable(f"the row was not durable within {WAIT_S} s") from None
+
+    @asynccontextmanager
+    async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
+        """A transaction in the tenant's scope whose rows and other changes commit together."""
+        try:
+            async with self._database.scope(tenant) as connection:
+                change = Transaction(connection, self, tenant)
+                yield change
+                extension = await change.write()
+        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            self._heads.pop(tenant, None)
+            raise Unavailable(f"couldn't commit: {type(error).__name__}") from error
+        if extension is not None:
+            change.appended = self._finish(extension)[-len(change.drafts) :]
+
+    # ------------------------------------------------------------------ group commit
+
+    async def _run(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while self._queue:
+                batch, self._queue = self._queue[:BATCH_LIMIT], self._queue[BATCH_LIMIT:]
+                await self._commit([waiting for waiting in batch if not waiting.answer.done()])
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
+        try:
+            async with self._database.pool.acquire(timeout=WAIT_S) as connection:
+                await self._write(connection, batch)
+        except asyncio.CancelledError:
+            for waiting in batch:
+                _fail(waiting, Unavailable("this process is stopping"))
+            raise
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            self._forget(batch)
+            await self._split(batch, error)
+        except Exception as error:  # whatever it was, these rows are not known to be durable
+            self._forget(batch)
+            for waiting in batch:
+                _fail(waiting, Unavailable(f"couldn't append: {type(error).__name__}: {error}"))
+
+    async def _split(self, batch: list[_Waiting], error: Exception) -> None:
+        """One bad row must not fail its neighbours: halves are tried apart until it stands alone."""
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+        elif isinstance(error, asyncpg.UniqueViolationError) and error.constraint_name == "entries_one_outcome":
+            _fail(batch[0], Conflict("the decision already has its outcome"))
+        else:
+            _fail(batch[0], Unavailable(f"the row was refused: {type(error).__name__}"))
+
+    async def _write(self, connection: Connection, batch: list[_Waiting]) -> None:
+        by_tenant: dict[str, list[_Waiting]] = defaultdict(list)
+        for waiting in batch:
+            by_tenant[waiting.draft.tenant].append(waiting)
+        tenants = sorted(by_tenant)
+        if all(tenant in self._heads for tenant in tenants):
+            await self._read_links(connection, by_tenant)
+            live, extensions = self._extend({tenant: self._heads[tenant] for tenant in tenants}, by_tenant)
+            if not extensions:
+                return
+            leaves = await connection.fetchval(SQL.append, *_arrays(extensions, self._keys.writer.kid))
+            if leaves is not None:
+                self.fast += 1
+                self._answer(live, extensions, leaves)
+                return
+            self._forget(batch)
+        self.slow += 1
+        batch = [waiting for waiting in batch if not waiting.answer.done()]
+        async with connection.transaction():
+            locked = await self._lock(connection, tenants, batch)
+            for waiting in batch:
+                if waiting.draft.tenant not in locked:
+                    _fail(waiting, Unavailable("the tenant has no log"))
+            live, extensions = self._extend(locked, by_tenant)
+            if not extensions:
+                return
+            leaves = await connection.fetchval(SQL.append, *_arrays(extensions, self._keys.writer.kid))
+        self._answer(live, extensions, leaves)
+
+    def _extend(
+        self, known: dict[str, Head], by_tenant: dict[str, list[_Waiting]]
+    ) -> tuple[list[_Waiting], list[Extension]]:
+        """Places every draft that is still waited for; an allow that was judged before a kill is sent back."""
+        live, extensions = [], []
+        for tenant, head in known.items():
+            mine = []
+            for waiting in by_tenant[tenant]:
+                if waiting.answer.done():
+                    continue
+                judged = waiting.draft.judged_epoch
+                if judged is not None and judged < head.kill_epoch:
+                    _fail(waiting, Stale(head.kill_epoch))
+                else:
+                    mine.append(waiting)
+            if mine:
+                live += mine
+                extensions.append(self.extend(head, [(waiting.draft, waiting.gseq) for waiting in mine]))
+        return live, extensions
+
+    def extend(self, head: Head, drafts: Sequence[tuple[Draft, int]]) -> Extension:
+        return heads.extend(head, drafts, self._keys, self.vkey(head.origin), self._instance, self._clock())
+
+    async def write(self, connection: Connection, extension: Extension) -> None:
+        leaves = await connection.fetchval(SQL.append, *_arrays([extension], self._keys.writer.kid))
+        _check_leaves([extension], leaves)
+
+    async def lock(self, connection: Connection, tenant: str, drafts: Sequence[Draft]) -> Head:
+        agents = sorted({draft.agent for draft in drafts if draft.agent is not None})
+        record = await connection.fetchrow(SQL.lock_heads, [tenant], [tenant] * len(agents), agents)
+        if record is None:
+            raise Unavailable("the tenant has no log")
+        return heads.from_record(record)
+
+    def next_gseq(self) -> int:
+        return self._next_gseq()
+
+    async def _lock(self, connection: Connection, tenants: list[str], batch: list[_Waiting]) -> dict[str, Head]:
+        pairs = sorted({(w.draft.tenant, w.draft.agent) for w in batch if w.draft.agent is not None})
+        records = await connection.fetch(
+            SQL.lock_heads, tenants, [tenant for tenant, _ in pairs], [agent for _, agent in pairs]
+        )
+        return {record["tenant"]: heads.from_record(record) for record in records}
+
+    async def _read_links(self, connection: Connection, by_tenant: dict[str, list[_Waiting]]) -> None:
+        """Reads the links of agents that this process has not seen yet. The head is compared under the lock
+        afterwards, so what was read before a foreign row is never built upon."""
+        for tenant, waiting in by_tenant.items():
+            known = self._heads[tenant].agents
+            unknown = sorted({w.draft.agent for w in waiting if w.draft.agent is not None} - known.keys())
+            if not unknown:
+                continue
+            if len(known) > KNOWN_AGENTS:
+                known.clear()
+                unknown = sorted({w.draft.agent for w in waiting if w.draft.agent is not None})
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('aegis.tenant', $1, true)", tenant)
+                records = await connection.fetch(SQL.links, tenant, unknown)
+            known.update(dict.fromkeys(unknown))
+            known.update({r["agent"]: AgentLink(r["last_seq"], r["ordinal"]) for r in records})
+
+    def _answer(self, live: list[_Waiting], extensions: list[Extension], leaves: list[bytes]) -> None:
+        _check_leaves(extensions, leaves)
+        by_draft = {id(waiting.draft): waiting for waiting in live}
+        for extension in extensions:
+            for placed, appended in zip(extension.rows, self._finish(extension), strict=True):
+                waiting = by_draft.get(id(placed.draft))
+                if waiting is not None and not waiting.answer.done():
+                    waiting.answer.set_result(appended)
+
+    def _finish(self, extension: Extension) -> list[Appended]:
+        """After the commit: the head is remembered, the checkpoint signed, the proofs bound to it."""
+        after = extension.after
+        after.agents.update(extension.links)
+        if len(self._heads) >= KNOWN_TENANTS:
+            self._heads.clear()
+        self._heads[after.tenant] = after
+        note = self._sign(extension)
+        return [
+            Appended(
+                row.seq, row.ts, row.entry, row.leaf, after.size, path, note, after.origin, after.kill_epoch
+            )
+            for row, path in zip(extension.rows, extension.paths, strict=True)
+        ]
+
+    def _sign(self, extension: Extension) -> str:
+        """The checkpoint of the new size. Its root was computed twice, and no size is signed with two roots."""
+        after, last = extension.after, extension.rows[-1]
+        root = after.frontier.root()
+        if merkle.root_from_path(last.leaf, last.seq, after.size, extension.paths[-1]) != root:
+            raise RuntimeError(f"two computations of the root of {after.origin} at {after.size} differ")
+        size, signed_root, note = self._signed.get(after.origin, (-1, b"", ""))
+        if size == after.size:
+            if signed_root != root:
+                raise RuntimeError(f"refused to sign a second root of {after.origin} at {size}")
+            return note
+        note = self._signer(after.origin).sign(notes.checkpoint(after.origin, after.size, root))
+        self._signed[after.origin] = self._unkept[after.tenant] = (after.size, root, note)
+        return note
+
+    def _signer(self, origin: str) -> notes.NoteSigner:
+        signer = self._signers.get(origin)
+        if signer is None:
+            if len(self._signers) >= KNOWN_TENANTS:
+                self._signers.clear()
+            signer = self._signers[origin] = notes.NoteSigner(origin, self._keys.log_seed)
+        return signer
+
+    # ------------------------------------------------------------------ the rest
+
+    async def _keep_checkpoints(self) -> None:
+        while True:
+            await asyncio.sleep(CHECKPOINT_EVERY_S)
+            await self._keep()
+
+    async def _keep(self) -> None:
+        unkept, self._unkept = self._unkept, {}
+        for tenant, checkpoint in unkept.items():
+            try:
+                async with self._database.scope(tenant) as connection:
+                    await connection.execute(SQL.keep_checkpoint, tenant, *checkpoint)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                self._unkept.setdefault(tenant, checkpoint)  # kept next time; any process can sign it again
+
+    def _forget(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            self._heads.pop(waiting.draft.tenant, None)
+
+    def _next_gseq(self) -> int:
+        self._gseq += 1
+        return self._gseq
+
+
+@dataclass(eq=False)
+class Transaction:
+    """`kernel.record.LedgerTransaction` over PostgreSQL."""
+
+    connection: Connection
+    committer: Committer
+    tenant: str
+    drafts: list[Draft] = field(default_factory=list)
+    appended: list[Appended] = field(default_factory=list)
+
+    async def lock(self) -> int:
+        return (await self.committer.lock(self.connection, self.tenant, ())).kill_epoch
+
+    async def append(self, *drafts: Draft) -> None:
+        self.drafts.extend(drafts)
+
+    async def write(self) -> Extension | None:
+        if not self.drafts:
+            return None
+        head = await self.committer.lock(self.connection, self.tenant, self.drafts)
+        extension = self.committer.extend(head, [(draft, self.committer.next_gseq()) for draft in self.drafts])
+        await self.committer.write(self.connection, extension)
+        return extension
+
+
+def _fail(waiting: _Waiting, error: Exception) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)
+
+
+def _check_leaves(extensions: Sequence[Extension], leaves: list[bytes] | None) -> None:
+    ours = [row.leaf for extension in extensions for row in extension.rows]
+    if leaves is None or [bytes(leaf) for leaf in leaves] != ours:
+        raise RuntimeError("the database computed other leaf hashes than this process")
+
+
+def _arrays(extensions: Sequence[Extension], writer: str) -> list[Any]:
+    """The arguments of `log.append`: one array a column."""
+    placed = [(extension.after.tenant, row) for extension in extensions for row in extension.rows]
+    links = [(e.after.tenant, agent, link) for e in extensions for agent, link in e.links.items()]
+    usage = [row.draft.usage for _, row in placed]
+    return [
+        [e.after.tenant for e in extensions],
+        [e.before.size for e in extensions],
+        [e.before.kill_epoch for e in extensions],
+        [e.after.size for e in extensions],
+        [e.after.prev for e in extensions],
+        [e.after.frontier.to_bytes() for e in extensions],
+        [e.after.last_ts for e in extensions],
+        [json.dumps(dict(e.after.cum)) for e in extensions],
+        [e.after.kill_epoch for e in extensions],
+        writer,
+        [tenant for tenant, _ in placed],
+        [row.seq for _, row in placed],
+        [row.entry for _, row in placed],
+        *_columns([row for _, row in placed]),
+        [None if u is None else u.requests for u in usage],
+        [None if u is None else u.micro_usd for u in usage],
+        [None if u is None else u.input_tokens for u in usage],
+        [None if u is None else u.output_tokens for u in usage],
+        [tenant for tenant, _, _ in links],
+        [agent for _, agent, _ in links],
+        [link.seq for _, _, link in links],
+        [link.ordinal for _, _, link in links],
+    ]
+
+
+def _columns(placed: Sequence[Placed]) -> list[list[Any]]:
+    """The look-up columns, in the order of `log.append`. Text loses `\\u0000`, which PostgreSQL doesn't take:
+    the evidence is `entry`, where it stands escaped."""
+    drafts = [row.draft for row in placed]
+    return [
+        [draft.kind for draft in drafts],
+        [row.ts for row in placed],
+        [draft.rid for draft in drafts],
+        [_text(draft.agent) for draft in drafts],
+        [_text(draft.team) for draft in drafts],
+        [_text(draft.user) for draft in drafts],
+        [_text(draft.session) for draft in drafts],
+        [_text(draft.tool) for draft in drafts],
+        [draft.verdict for draft in drafts],
+        [_text(draft.rule) for draft in drafts],
+        [draft.risk_ppm for draft in drafts],
+        [",".join(draft.codes) if draft.codes else None for draft in drafts],
+        [draft.of_seq for draft in drafts],
+        [draft.outcome_due for draft in drafts],
+        [draft.body for draft in drafts],
+    ]
+
+
+def _text(value: str | None) -> str | None:
+    return value.replace("\x00", "") if value is not None and "\x00" in value else value

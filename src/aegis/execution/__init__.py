@@ -1,0 +1,1 @@
+"""Stage 8's capability: runs an allowed action on its real target, with credentials that no agent sees."""

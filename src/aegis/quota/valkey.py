@@ -1,0 +1,296 @@
+"""Buckets in Valkey or Redis (6.2 and later, cluster too): one script a call, every key under the tenant's hash tag."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from aegis.kernel.clock import MicroSeconds
+from aegis.kernel.ids import new_id
+from aegis.kernel.money import MAX_MICRO_USD
+from aegis.quota.buckets import (
+    BucketsUnavailable,
+    History,
+    Limited,
+    Reading,
+    Recent,
+    Reservation,
+    ScopeLimits,
+    Take,
+    Warned,
+)
+from aegis.quota.periods import Period, period
+from aegis.quota.rebuild import Counts, pieces
+
+DEADLINE_S = 0.15
+PRIME_S = 1.0
+"""How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
+
+_LIMIT_OF = {
+    "quota.rps": "rps",
+    "quota.concurrency": "concurrency",
+    "quota.daily": "daily_requests",
+    "quota.monthly": "monthly_requests",
+    "quota.daily_usd": "daily_micro_usd",
+    "quota.monthly_usd": "monthly_micro_usd",
+    "quota.total": "total_requests",
+    "quota.total_usd": "total_micro_usd",
+    "quota.total_seconds": "total_seconds",
+}
+
+ReadCounts = Callable[[str, MicroSeconds], Awaitable[Counts]]
+
+
+def _script(name: str) -> str:
+    return files("aegis.quota").joinpath(name).read_text("utf-8")
+
+
+class ValkeyBuckets:
+    """`read_counts` gives a tenant's counts from the log: asked when the store has none, once however many wait."""
+
+    def __init__(self, client: Redis, read_counts: ReadCounts, *, deadline_s: float = DEADLINE_S) -> None:
+        self._client, self._read_counts, self._deadline_s = client, read_counts, deadline_s
+        self._take = client.register_script(_script("take.lua"))
+        self._settle = client.register_script(_script("settle.lua"))
+        self._prime = client.register_script(_script("prime.lua"))
+        self._priming: dict[str, asyncio.Task[None]] = {}
+
+    async def take(self, take: Take) -> Reading:
+        when = period(take.now_us)
+        keys, shape = _shape(take.tenant, take.scopes, when.day, when.month)
+        p = prefix(take.tenant)
+        all_keys = [
+            *keys[:6],
+            f"{p}a:{take.agent}",
+            f"{p}base:{take.agent}",
+            f"{p}s:{take.session or ''}",
+            f"{p}jti:{take.jti or ''}",
+            *keys[6:],
+        ]
+        tracked = take.estimate_micro_usd > 0 or shape.tracked
+        ask = orjson.dumps(
+            {
+                "now": take.now_us,
+                "id": take.decision_id,
+                "day": when.day,
+                "month": when.month,
+                "day_ends": when.day_ends_us,
+                "month_ends": when.month_ends_us,
+                "due": take.due_us,
+                "est": min(take.estimate_micro_usd, MAX_MICRO_USD),
+                "jti": take.jti_ttl_s * 1000 if take.jti is not None else 0,
+                "probe": take.probe,
+                "tracked": tracked,
+                "capped": shape.capped,
+                "tool": take.tool,
+                "res": take.resource,
+                "dig": take.digest,
+                "in_session": take.session is not None,
+                "scopes": shape.scopes,
+            }
+        )
+        for _ in range(2):
+            answer = await self._run(self._take, all_keys, ask)
+            if answer == b'{"unprimed":true}':
+                await self._primed(take.tenant, take.now_us)
+                continue
+            return _reading(take, when, tracked, shape, answer)
+        raise BucketsUnavailable("the store lost its counts twice within one call")
+
+    async def settle(self, reservation: Reservation, micro_usd: int, now_us: MicroSeconds, verdict: str) -> bool:
+        r, p = reservation, prefix(reservation.tenant)
+        keys = [
+            f"{p}open",
+            f"{p}due",
+            f"{p}held",
+            f"{p}d:{r.day}",
+            f"{p}m:{r.month}",
+            f"{p}a:{r.agent}",
+            f"{p}s:{r.session or ''}",
+            f"{p}done:{r.decision_id}",
+            *(f"{p}c:{scope}" for scope in r.in_flight),
+        ]
+        ask = orjson.dumps(
+            {
+                "now": now_us,
+                "id": r.decision_id,
+                "micro": min(micro_usd, MAX_MICRO_USD),
+                "verdict": verdict,
+                "tracked": r.tracked,
+                "in_session": r.session is not None,
+                "scopes": r.scopes,
+            }
+        )
+        return bool(await self._run(self._settle, keys, ask) == 1)
+
+    async def release(self, reservation: Reservation, now_us: MicroSeconds, verdict: str) -> None:
+        if reservation.tracked or reservation.session is not None:
+            await self.settle(reservation, 0, now_us, verdict)
+
+    async def forget(self, tenant: str) -> None:
+        """The tenant's counts are read from the log again at its next take; the larger ones stay."""
+        await self._within(self._client.delete(f"{prefix(tenant)}primed"))
+
+    async def _run(self, script: Any, keys: Sequence[str], ask: bytes) -> Any:
+        return await self._within(script(keys=keys, args=(ask,)))
+
+    async def _within(self, work: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await work
+        except (RedisError, OSError, TimeoutError) as error:
+            raise BucketsUnavailable(f"the bucket store didn't answer: {type(error).__name__}") from error
+
+    async def _primed(self, tenant: str, now_us: MicroSeconds) -> None:
+        task = self._priming.get(tenant)
+        if task is None:
+            task = self._priming[tenant] = asyncio.create_task(self._load(tenant, now_us))
+            task.add_done_callback(lambda done: self._forget_task(tenant, done))
+        try:
+            async with asyncio.timeout(PRIME_S):
+                await asyncio.shield(task)
+        except TimeoutError as error:
+            raise BucketsUnavailable("the counts are still being read from the log") from error
+
+    def _forget_task(self, tenant: str, task: asyncio.Task[None]) -> None:
+        self._priming.pop(tenant, None)
+        if not task.cancelled():
+            task.exception()  # every waiter has it; without any it is nobody's error
+
+    async def _load(self, tenant: str, now_us: MicroSeconds) -> None:
+        try:
+            counts = await self._read_counts(tenant, now_us)
+        except Exception as error:
+            raise BucketsUnavailable(f"the counts couldn't be read from the log: {type(error).__name__}") from error
+        when, p, epoch = period(now_us), prefix(tenant), new_id("epoch")
+        keys = [f"{p}primed", f"{p}d:{when.day}", f"{p}m:{when.month}", f"{p}held", f"{p}open", f"{p}due"]
+        for piece in pieces(counts):
+            await self._within(self._prime(keys=keys, args=(epoch, orjson.dumps(piece))))
+
+
+def prefix(tenant: str) -> str:
+    """The braces are the hash tag: all keys of a tenant live in one slot of a cluster."""
+    return f"aegis:{{{tenant}}}:"
+
+
+class _Shape:
+    """The part of an ask that depends on the scopes alone."""
+
+    __slots__ = ("capped", "counted", "in_flight", "scopes", "tracked")
+
+    def __init__(self, limits: tuple[ScopeLimits, ...], keys: list[str], p: str) -> None:
+        self.capped = any(scope.is_capped for scope in limits)
+        self.tracked = any(scope.limits_money or scope.concurrency is not None for scope in limits)
+        self.in_flight = tuple(scope.scope for scope in limits if scope.concurrency is not None)
+        self.counted = tuple(scope.scope for scope in limits if counts(scope))
+        self.scopes = [self._row(scope, keys, p) for scope in limits]
+
+    @staticmethod
+    def _row(scope: ScopeLimits, keys: list[str], p: str) -> tuple[str | int, ...]:
+        meter = in_flight = 0
+        if scope.rate is not None:
+            keys.append(f"{p}g:{scope.scope}")
+            meter = len(keys) + 4
+        if scope.concurrency is not None:
+            keys.append(f"{p}c:{scope.scope}")
+            in_flight = len(keys) + 4
+        return (
+            scope.scope,
+            meter,
+            scope.rate.interval_ns if scope.rate is not None else 0,
+            scope.rate.tolerance_ns if scope.rate is not None else 0,
+            in_flight,
+            _or_none(scope.concurrency),
+            _or_none(scope.daily_requests),
+            _or_none(scope.monthly_requests),
+            _or_none(scope.daily_micro_usd),
+            _or_none(scope.monthly_micro_usd),
+            _or_none(scope.total_requests),
+            _or_none(scope.total_micro_usd),
+            -1 if scope.total_seconds is None else scope.total_seconds * 1_000_000,
+            int(counts(scope)),
+        )
+
+
+def counts(scope: ScopeLimits) -> bool:
+    """A session's requests and money stand in its own state unless it has caps per day or month."""
+    return scope.is_capped or not scope.scope.startswith("session:")
+
+
+def _or_none(cap: int | None) -> int:
+    return -1 if cap is None else cap
+
+
+@lru_cache(maxsize=4_096)
+def _shape(tenant: str, limits: tuple[ScopeLimits, ...], day: int, month: int) -> tuple[tuple[str, ...], _Shape]:
+    p = prefix(tenant)
+    keys = [f"{p}primed", f"{p}d:{day}", f"{p}m:{month}", f"{p}held", f"{p}open", f"{p}due"]
+    shape = _Shape(limits, keys, p)
+    return tuple(keys), shape
+
+
+def _reading(take: Take, when: Period, tracked: bool, shape: _Shape, answer: Any) -> Reading:
+    if answer == b'{"replayed":true}':
+        return Reading(replayed=True)
+    said, baseline = orjson.loads(answer[0]), answer[1]
+    limited = tuple(_limited(take.scopes[i], code, wait_us) for i, code, wait_us in said["limited"] or ())
+    windows = said["windows"]
+    reservation = None
+    if not limited and not take.probe:
+        reservation = Reservation(
+            tenant=take.tenant,
+            decision_id=take.decision_id,
+            agent=take.agent,
+            session=take.session,
+            day=when.day,
+            month=when.month,
+            scopes=shape.counted,
+            in_flight=shape.in_flight,
+            micro_usd=take.estimate_micro_usd,
+            due_us=take.due_us,
+            tracked=tracked,
+        )
+    return Reading(
+        limited=limited,
+        warnings=tuple(Warned(take.scopes[w[0]].scope, w[1], w[2]) for w in said["warnings"] or ()),
+        reservation=reservation,
+        recent=Recent(
+            calls_1s=windows[0][0],
+            calls_10s=windows[1][0],
+            calls_60s=windows[2][0],
+            calls_600s=windows[3][0],
+            attempts_60s=windows[2][1],
+            micro_usd_60s=int(windows[2][2]),
+            micro_usd_600s=int(windows[3][2]),
+            run=said["run"],
+            identical=said["identical"],
+            previous=tuple(said["previous"] or ()),
+            resources=tuple(resource for resource, _ in said["resources"] or ()),
+        ),
+        baseline=baseline,
+        history=_history(said.get("history")),
+    )
+
+
+def _limited(scope: ScopeLimits, code: str, wait_us: float) -> Limited:
+    return Limited(scope.scope, code, getattr(scope, _LIMIT_OF[code]), wait_us / 1_000_000)
+
+
+def _history(said: dict[str, Any] | None) -> History | None:
+    if said is None:
+        return None
+    return History(
+        steps=said["n"],
+        tools=said["t"] or {},
+        other=said["rest"],
+        last=tuple((step[1], step[2]) for step in said["last"] or ()),
+        micro_usd=int(said["u"]),
+        age_us=int(said["age"]),
+    )

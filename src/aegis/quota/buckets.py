@@ -10,7 +10,7 @@ requests a second only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aegis.kernel.clock import MicroSeconds
@@ -48,7 +48,7 @@ class ScopeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """What is asked. `digest` and `resource` are small hashes (below 2^48, 0: none) that tell calls apart.
+    """What is asked. `digest` (below 2^48) and `resource` (below 2^32) are hashes that tell calls apart; 0: none.
 
     `due_us`: when the reservation lapses if nobody settles it: the outcome's due time and a grace.
     """
@@ -102,11 +102,11 @@ class Recent:
     run: int
     """Calls of this tool in a row, none more than a minute after the one before."""
     identical: int
-    """Calls of exactly this action within one to two minutes."""
+    """Calls of exactly this action in a row, likewise."""
     previous: tuple[str, ...]
     """The tools before this call, newest first, at most three."""
-    resources: tuple[int, ...]
-    """Distinct resources of the last one to two minutes, oldest first, at most 64."""
+    resources: tuple[str, ...]
+    """Distinct resources of the last one to two minutes as 8 hex digits, oldest first, at most 48 a minute."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,12 @@
 local DAY_TTL, MONTH_TTL, PRIMED_TTL = 3 * 86400, 35 * 86400, 40 * 86400
 local call = redis.call
 local piece = cjson.decode(ARGV[2])
-local function int(x) return string.format('%.0f', x) end
 
 if call('EXISTS', KEYS[1]) == 1 then return 0 end
 
 local function raise(key, counts, ttl)
   for _, c in ipairs(counts) do
-    if (tonumber(call('HGET', key, c[1]) or 0) or 0) < c[2] then call('HSET', key, c[1], int(c[2])) end
+    if (tonumber(call('HGET', key, c[1]) or 0) or 0) < c[2] then call('HSET', key, c[1], c[2]) end
   end
   call('EXPIRE', key, ttl)
 end
@@ -23,8 +22,8 @@ raise(KEYS[3], piece.month, MONTH_TTL)
 
 for _, r in ipairs(piece.open) do
   if call('HSETNX', KEYS[5], r[1], cmsgpack.pack({o = 1, a = r[3], f = r[4]})) == 1 then
-    call('ZADD', KEYS[6], int(r[2]), r[1])
-    for _, field in ipairs(r[4]) do call('HINCRBY', KEYS[4], field, int(r[3])) end
+    call('ZADD', KEYS[6], r[2], r[1])
+    for _, field in ipairs(r[4]) do call('HINCRBY', KEYS[4], field, r[3]) end
   end
 end
 call('EXPIRE', KEYS[4], MONTH_TTL)

@@ -7,10 +7,10 @@
 
 local DAY_TTL, MONTH_TTL, AGENT_TTL, SESSION_TTL, DONE_TTL = 3 * 86400, 35 * 86400, 3600, 25 * 3600, 600
 local WINDOWS = {1000000, 10000000, 60000000, 600000000}
+local WINDOW, MONEY, WIDTH = 12, 3, 7 -- as in take.lua
 
 local call = redis.call
 local ask = cjson.decode(ARGV[1])
-local function int(x) return string.format('%.0f', x) end
 
 local counts, reserved = 0, 0
 if ask.tracked then
@@ -19,7 +19,7 @@ if ask.tracked then
     local kept = cmsgpack.unpack(packed)
     if kept.o == 1 then
       for _, field in ipairs(kept.f) do
-        if call('HINCRBY', KEYS[3], field, int(-kept.a)) <= 0 then call('HDEL', KEYS[3], field) end
+        if call('HINCRBY', KEYS[3], field, -kept.a) <= 0 then call('HDEL', KEYS[3], field) end
       end
     end
     call('HDEL', KEYS[1], ask.id)
@@ -33,8 +33,8 @@ for i = 9, #KEYS do call('ZREM', KEYS[i], ask.id) end
 
 if counts == 1 and ask.micro > 0 then
   for _, scope in ipairs(ask.scopes) do
-    call('HINCRBY', KEYS[4], scope .. '|u', int(ask.micro))
-    call('HINCRBY', KEYS[5], scope .. '|u', int(ask.micro))
+    call('HINCRBY', KEYS[4], scope .. '|u', ask.micro)
+    call('HINCRBY', KEYS[5], scope .. '|u', ask.micro)
   end
   call('EXPIRE', KEYS[4], DAY_TTL)
   call('EXPIRE', KEYS[5], MONTH_TTL)
@@ -46,8 +46,8 @@ if more ~= 0 then
   if packed then
     local agent = cmsgpack.unpack(packed)
     for k, span in ipairs(WINDOWS) do
-      local w = agent.w[k]
-      if w and w.i == math.floor(ask.now / span) then w.u = math.max(0, w.u + more) end
+      local w = WINDOW + (k - 1) * WIDTH
+      if agent[w] == math.floor(ask.now / span) then agent[w + MONEY] = math.max(0, agent[w + MONEY] + more) end
     end
     call('SET', KEYS[6], cmsgpack.pack(agent), 'EX', AGENT_TTL)
   end
@@ -58,8 +58,8 @@ if ask.in_session then
   if packed then
     local session = cmsgpack.unpack(packed)
     session.u = math.max(0, session.u + more)
-    for _, step in ipairs(session.last) do
-      if step[4] == ask.id and step[3] == '' then step[3] = ask.verdict end
+    for i = 3, #session.last, 3 do
+      if session.last[i] == ask.id and session.last[i - 1] == '' then session.last[i - 1] = ask.verdict end
     end
     call('SET', KEYS[7], cmsgpack.pack(session), 'EX', SESSION_TTL)
   end

@@ -90,7 +90,7 @@ class ValkeyBuckets:
                 "tracked": tracked,
                 "capped": shape.capped,
                 "tool": take.tool,
-                "res": take.resource,
+                "res": f"{take.resource & 0xFFFFFFFF:08x}" if take.resource else "",
                 "dig": take.digest,
                 "in_session": take.session is not None,
                 "scopes": shape.scopes,
@@ -216,6 +216,7 @@ class _Shape:
             _or_none(scope.total_micro_usd),
             -1 if scope.total_seconds is None else scope.total_seconds * 1_000_000,
             int(counts(scope)),
+            int(scope.scope.startswith("session:")),
         )
 
 
@@ -239,9 +240,8 @@ def _shape(tenant: str, limits: tuple[ScopeLimits, ...], day: int, month: int) -
 def _reading(take: Take, when: Period, tracked: bool, shape: _Shape, answer: Any) -> Reading:
     if answer == b'{"replayed":true}':
         return Reading(replayed=True)
-    said, baseline = orjson.loads(answer[0]), answer[1]
-    limited = tuple(_limited(take.scopes[i], code, wait_us) for i, code, wait_us in said["limited"] or ())
-    windows = said["windows"]
+    (limits, warnings, windows, runs, previous, resources, history), baseline = orjson.loads(answer[0]), answer[1]
+    limited = tuple(_limited(take.scopes[i], code, wait_us) for i, code, wait_us in limits)
     reservation = None
     if not limited and not take.probe:
         reservation = Reservation(
@@ -259,23 +259,27 @@ def _reading(take: Take, when: Period, tracked: bool, shape: _Shape, answer: Any
         )
     return Reading(
         limited=limited,
-        warnings=tuple(Warned(take.scopes[w[0]].scope, w[1], w[2]) for w in said["warnings"] or ()),
+        warnings=tuple(Warned(take.scopes[w[0] - 1].scope, w[2], w[3]) for w in warnings) if reservation else (),
         reservation=reservation,
-        recent=Recent(
-            calls_1s=windows[0][0],
-            calls_10s=windows[1][0],
-            calls_60s=windows[2][0],
-            calls_600s=windows[3][0],
-            attempts_60s=windows[2][1],
-            micro_usd_60s=int(windows[2][2]),
-            micro_usd_600s=int(windows[3][2]),
-            run=said["run"],
-            identical=said["identical"],
-            previous=tuple(said["previous"] or ()),
-            resources=tuple(resource for resource, _ in said["resources"] or ()),
-        ),
+        recent=_recent([int(n) for n in windows], runs, previous, resources),
         baseline=baseline,
-        history=_history(said.get("history")),
+        history=_history(history) if history else None,
+    )
+
+
+def _recent(w: list[int], runs: list[int], previous: list[str], resources: str) -> Recent:
+    return Recent(
+        calls_1s=w[0],
+        calls_10s=w[3],
+        calls_60s=w[6],
+        calls_600s=w[9],
+        attempts_60s=w[7],
+        micro_usd_60s=w[8],
+        micro_usd_600s=w[11],
+        run=runs[0],
+        identical=runs[1],
+        previous=tuple(tool for tool in previous if tool),
+        resources=tuple(dict.fromkeys(resources.split())),
     )
 
 
@@ -283,14 +287,13 @@ def _limited(scope: ScopeLimits, code: str, wait_us: float) -> Limited:
     return Limited(scope.scope, code, getattr(scope, _LIMIT_OF[code]), wait_us / 1_000_000)
 
 
-def _history(said: dict[str, Any] | None) -> History | None:
-    if said is None:
-        return None
+def _history(said: list[Any]) -> History:
+    steps, money, age, other, tools, last = said
     return History(
-        steps=said["n"],
-        tools=said["t"] or {},
-        other=said["rest"],
-        last=tuple((step[1], step[2]) for step in said["last"] or ()),
-        micro_usd=int(said["u"]),
-        age_us=int(said["age"]),
+        steps=steps,
+        tools=tools or {},
+        other=other,
+        last=tuple(zip(last[0::3], last[1::3], strict=True)) if last else (),
+        micro_usd=int(money),
+        age_us=int(age),
     )

@@ -1,0 +1,1 @@
+"""Inspection: what a call's words, shape, tool and results give away. Pure functions over bounded text."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aegis.kernel.clock import MicroSeconds
+from aegis.kernel.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +191,14 @@ class TenantView:
         if found is not None and found.alias_of is not None:
             return self.tools.get(found.alias_of)
         return found
+
+
+class UnknownTenant(Exception):
+    """There is no such tenant, as far as this process could find out within its limits."""
+
+
+class ViewUnavailable(Problem):
+    """The tenant's set-up couldn't be read in time, or not as new as asked; an older view is kept."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(503, "tenant.unavailable", detail, retry_after_s=1)

@@ -19,7 +19,8 @@ from redis.exceptions import RedisError
 from aegis.db.database import Database
 from aegis.db.statements import statements
 from aegis.kernel.scope import kill_order, parse_kill_order
-from aegis.tenants.views import UnknownTenant, Views, ViewUnavailable
+from aegis.kernel.tenancy import UnknownTenant, ViewUnavailable
+from aegis.tenants.views import Views
 
 SQL = statements("aegis.tenants", "follow.sql")
 CHANNEL = "aegis_control"

@@ -16,7 +16,7 @@ import asyncpg
 from aegis.db.database import Database
 from aegis.db.statements import statements
 from aegis.kernel.clock import now_us
-from aegis.kernel.tenancy import TenantView
+from aegis.kernel.tenancy import TenantView, UnknownTenant, ViewUnavailable
 from aegis.tenants.assemble import Held, Row, assemble
 
 SQL = statements("aegis.tenants", "views.sql")
@@ -31,14 +31,6 @@ MAX_STRANGERS_A_SECOND = 50
 _ID = re.compile(r"ten_(?:[a-z2-7]{16}|operator)")
 
 OnChange = Callable[[str, TenantView | None, TenantView], None]
-
-
-class UnknownTenant(Exception):
-    """There is no such tenant (as far as this process could find out within its limits)."""
-
-
-class ViewUnavailable(Exception):
-    """The tenant's set-up couldn't be read in time, or not as new as asked; an older view is kept."""
 
 
 @dataclass(slots=True)

@@ -306,6 +306,9 @@ class Config:
     console: bool = setting(
         True, "Serve the console's files.", prevents="a console on hosts that only proxy; `--no-console` turns it off"
     )
+    api: bool = setting(
+        True, "Serve the API.", prevents="a management API on hosts that only proxy; `--no-api` turns it off"
+    )
     gateway: Gateway = field(default_factory=Gateway)
     networks: Networks = field(default_factory=Networks)
     policy: Policy = field(default_factory=Policy)

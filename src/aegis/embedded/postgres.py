@@ -38,9 +38,7 @@ GRANT CONNECT ON DATABASE {DATABASE} TO {RUNTIME};
 
 # Little memory and short commits on one machine. Durability is not negotiable, so it stands on the command line.
 _SETTINGS = {
-    "max_connections": "60",
     "superuser_reserved_connections": "2",
-    "shared_buffers": "64MB",
     "work_mem": "8MB",
     "maintenance_work_mem": "32MB",
     "effective_cache_size": "512MB",
@@ -70,7 +68,15 @@ class Postgres:
     """One cluster in `data`, its socket in `runtime`. `start`, use `url`, `stop`. Not safe for several threads."""
 
     def __init__(
-        self, data: Path, runtime: Path, account: Account, programs: PostgresPrograms, log: Path, *, buffers_mib: int = 64
+        self,
+        data: Path,
+        runtime: Path,
+        account: Account,
+        programs: PostgresPrograms,
+        log: Path,
+        *,
+        buffers_mib: int = 64,
+        connections: int = 60,
     ) -> None:
         self.data = data
         self.runtime = runtime
@@ -78,6 +84,7 @@ class Postgres:
         self.programs = programs
         self.log = log
         self.buffers_mib = buffers_mib
+        self.connections = connections
         self.child: Tethered | None = None
 
     @property
@@ -125,9 +132,9 @@ class Postgres:
         os.sync()
         draft.rename(self.data)
 
-    def spawn(self) -> None:
+    def spawn(self) -> Tethered:
         """Starts the server without waiting for it. Raises CannotStart when another one runs on the same data."""
-        self._clear_the_way()
+        self.end_orphan()
         self._configure()
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
             self.log.replace(self.log.with_name(self.log.name + ".1"))
@@ -140,6 +147,7 @@ class Postgres:
                 cwd=Path("/"),
                 output=output,
             )
+        return self.child
 
     def ready(self) -> bool:
         """True once postmaster.pid names our child and says ready. Raises CannotStart when the child has ended."""
@@ -160,6 +168,7 @@ class Postgres:
 
     def _configure(self) -> None:
         settings = _SETTINGS | {
+            "max_connections": str(self.connections),
             "shared_buffers": f"{self.buffers_mib}MB",
             "listen_addresses": "''",
             "unix_socket_directories": f"'{self.runtime}'",
@@ -183,7 +192,7 @@ class Postgres:
         if self.account.switched:
             os.chown(path, self.account.uid, self.account.gid)
 
-    def _clear_the_way(self) -> None:
+    def end_orphan(self) -> None:
         """Our lock is held, so a postmaster of this data is an orphan that is ending, and a dead one's files are stale."""
         pid_file = self.data / "postmaster.pid"
         lines = _lines(pid_file)

@@ -22,6 +22,7 @@ class ServerOptions:
     postgres_folder: str = ""
     """Where `postgres` and `initdb` are; empty: the wheel, else the system's."""
     postgres_buffers_mib: int = 64
+    postgres_connections: int = 60
     valkey_memory_mib: int = 256
 
 
@@ -58,6 +59,7 @@ class EmbeddedServers:
                 programs,
                 logs / "postgres.log",
                 buffers_mib=options.postgres_buffers_mib,
+                connections=options.postgres_connections,
             )
             program = find_valkey(account, places)
             valkey = Valkey(program, runtime, account, logs / "valkey.log", memory_mib=options.valkey_memory_mib)

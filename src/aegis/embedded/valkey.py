@@ -44,7 +44,7 @@ class Valkey:
                 raise CannotStart(f"couldn't start Valkey within {READY_S:.0f} s: see {self.log}")
             time.sleep(POLL_S)
 
-    def spawn(self) -> None:
+    def spawn(self) -> Tethered:
         """Starts the server without waiting for it."""
         self.socket_path.unlink(missing_ok=True)
         with self.log.open("wb") as output:
@@ -56,6 +56,7 @@ class Valkey:
                 cwd=self.runtime,
                 output=output,
             )
+        return self.child
 
     def ready(self) -> bool:
         """True once it answers PING. Raises CannotStart when the child has ended."""

@@ -40,7 +40,7 @@ def test_public_addresses_are_open(address: str) -> None:
     [
         pytest.param("127.0.0.1", id="loopback"),
         pytest.param("127.255.255.254", id="the far end of loopback"),
-        pytest.param("0.0.0.0", id="this host"),  # noqa: S104
+        pytest.param("0.0.0.0", id="this host"),
         pytest.param("10.1.2.3", id="private 10"),
         pytest.param("172.16.0.1", id="private 172.16"),
         pytest.param("172.31.255.255", id="private 172.31"),

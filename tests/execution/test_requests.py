@@ -215,7 +215,9 @@ def test_a_credential_has_one_of_four_forms(value: str, header: tuple[str, str])
     assert credential_header(value) == header
 
 
-@pytest.mark.parametrize("value", ["a\r\nb", "header:Host:x", "header::x", "header:X Y:z", "header:Content-Length:0", "ü"])
+@pytest.mark.parametrize(
+    "value", ["a\r\nb", "header:Host:x", "header::x", "header:X Y:z", "header:Content-Length:0", "ü"]
+)
 def test_a_malformed_credential_is_not_sent(value: str) -> None:
     with pytest.raises(Failed) as raised:
         credential_header(value)

@@ -162,8 +162,12 @@ def seal(vault_key: bytes, tenant: str, ref: str, value: str) -> bytes:
     head = _VERSION + _key_id(vault_key)
     wrap_nonce, nonce = os.urandom(12), os.urandom(12)
     wrapped = AESGCM(vault_key).encrypt(wrap_nonce, data_key, _bound(head, tenant, ref))
-    return head + wrap_nonce + wrapped + nonce + AESGCM(data_key).encrypt(
-        nonce, value.encode("utf-8"), _bound(head, tenant, ref)
+    return (
+        head
+        + wrap_nonce
+        + wrapped
+        + nonce
+        + AESGCM(data_key).encrypt(nonce, value.encode("utf-8"), _bound(head, tenant, ref))
     )
 
 

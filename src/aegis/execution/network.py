@@ -110,9 +110,7 @@ class Guard:
             socket_factory=self._socket,
         )
 
-    def session(
-        self, *, limit: int = 32, traces: Iterable[aiohttp.TraceConfig] = ()
-    ) -> aiohttp.ClientSession:
+    def session(self, *, limit: int = 32, traces: Iterable[aiohttp.TraceConfig] = ()) -> aiohttp.ClientSession:
         """No cookies, no proxy and no credentials from the environment."""
         return aiohttp.ClientSession(
             connector=self.connector(limit=limit),
@@ -187,9 +185,7 @@ class _Resolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST
-            )
+            ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST)
             for found, address in await self._guard.resolve(host, port)
             if family in {socket.AF_UNSPEC, found}
         ]

@@ -42,7 +42,9 @@ _UNPLAIN = re.compile(r"[\x00-\x1f\x7f\\]")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_CREDENTIAL_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+_CREDENTIAL_HEADERS = frozenset(
+    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,9 @@ def _query(query: JsonTree) -> str:
         return ""
     if not isinstance(query, dict):
         raise Failed("execute.arguments", reason="query")
-    pairs = [(name, _scalar(v)) for name, value in query.items() for v in (value if isinstance(value, list) else [value])]
+    pairs = [
+        (name, _scalar(v)) for name, value in query.items() for v in (value if isinstance(value, list) else [value])
+    ]
     try:
         return "?" + urlencode(pairs) if pairs else ""
     except UnicodeEncodeError:

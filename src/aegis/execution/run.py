@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from aegis.execution.credentials import CredentialError, Credentials, Secret
 from aegis.execution.http import HttpTarget
 from aegis.execution.network import Guard
+from aegis.execution.sql import SqlTarget
 from aegis.execution.targets import Answer, Failed, Progress, Result, Run, Status, Stop, Target
 from aegis.kernel.findings import finding
 from aegis.kernel.jsontree import JsonTree
@@ -31,7 +32,7 @@ class Execution:
 
     @classmethod
     def over(cls, guard: Guard, credentials: Credentials) -> Execution:
-        return cls({"http": HttpTarget(guard)}, credentials)
+        return cls({"http": HttpTarget(guard), "sql": SqlTarget(guard)}, credentials)
 
     async def run(
         self,
@@ -102,7 +103,9 @@ def _answered(work: asyncio.Task[Answer], run: Run) -> Result:
     if isinstance(error, Failed):
         return _failed(error, run.progress)
     if error is not None:
-        return _failed(Failed("execute.unknown" if run.progress.effect == "unknown" else "execute.failed"), run.progress)
+        return _failed(
+            Failed("execute.unknown" if run.progress.effect == "unknown" else "execute.failed"), run.progress
+        )
     answer = work.result()
     if not answer.is_error:
         return Result("ok", answer.output, run.progress.effect, target_code=answer.code)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from aegis.kernel.clock import MicroSeconds
 from aegis.quota.gcra import Rate
+from aegis.quota.periods import Period
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,25 @@ class ScopeLimits:
     @property
     def is_capped(self) -> bool:
         return self.limits_money or self.daily_requests is not None or self.monthly_requests is not None
+
+    @property
+    def is_counted(self) -> bool:
+        """A session's requests and money stand in its own state unless it has caps per day or month."""
+        return self.is_capped or not self.scope.startswith("session:")
+
+
+LIMIT_OF = {
+    "quota.rps": "rps",
+    "quota.concurrency": "concurrency",
+    "quota.daily": "daily_requests",
+    "quota.monthly": "monthly_requests",
+    "quota.daily_usd": "daily_micro_usd",
+    "quota.monthly_usd": "monthly_micro_usd",
+    "quota.total": "total_requests",
+    "quota.total_usd": "total_micro_usd",
+    "quota.total_seconds": "total_seconds",
+}
+"""The member of `ScopeLimits` that a code is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +190,26 @@ class Reservation:
             due_us=int(fields["due_us"]),
             tracked=bool(fields["tracked"]),
         )
+
+
+def is_tracked(scopes: tuple[ScopeLimits, ...], estimate_micro_usd: int) -> bool:
+    return estimate_micro_usd > 0 or any(scope.limits_money or scope.concurrency is not None for scope in scopes)
+
+
+def reserved(take: Take, when: Period) -> Reservation:
+    return Reservation(
+        tenant=take.tenant,
+        decision_id=take.decision_id,
+        agent=take.agent,
+        session=take.session,
+        day=when.day,
+        month=when.month,
+        scopes=tuple(scope.scope for scope in take.scopes if scope.is_counted),
+        in_flight=tuple(scope.scope for scope in take.scopes if scope.concurrency is not None),
+        micro_usd=take.estimate_micro_usd,
+        due_us=take.due_us,
+        tracked=is_tracked(take.scopes, take.estimate_micro_usd),
+    )
 
 
 @dataclass(frozen=True, slots=True)

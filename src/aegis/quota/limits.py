@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 from aegis.kernel.findings import Finding, finding
 from aegis.kernel.money import dollars

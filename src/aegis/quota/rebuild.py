@@ -1,22 +1,68 @@
-"""Counts from the log, for a bucket store that lost its own. Errs to the stricter side."""
+"""Counts from the log, for a bucket store that lost its own. Errs to the stricter side.
+
+Stricter: an outcome counts in the period in which it was recorded, a reservation keeps what it was made for, and
+where store and log differ the larger number stays. What was taken but is not durable yet is missing for the moment
+of the reading; its own settlement adds its money.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
+from aegis.db.database import Connection, Database
+from aegis.db.statements import statements
+from aegis.kernel.clock import MicroSeconds
+from aegis.quota.periods import Period, period
+
+SQL = statements("aegis.quota", "rebuild.sql")
+
 PIECE = 500
+MAX_OPEN = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a scope used in the day and the month of `Totals`."""
+
+    day_requests: int = 0
+    day_micro_usd: int = 0
+    month_requests: int = 0
+    month_micro_usd: int = 0
+
+    def and_also(self, more: Used) -> Used:
+        return Used(
+            self.day_requests + more.day_requests,
+            self.day_micro_usd + more.day_micro_usd,
+            self.month_requests + more.month_requests,
+            self.month_micro_usd + more.month_micro_usd,
+        )
+
+
+NOTHING = Used()
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A tenant's settled usage in one day and its month, from all rows up to `seq`."""
+
+    day: int
+    month: int
+    seq: int
+    scopes: Mapping[str, Used] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenReservation:
-    """A decision that may still run or has not been settled; `fields` name where its money is held."""
+    """A decision that may still run; `holds` are the fields under which the store keeps its money."""
 
     decision_id: str
-    due_us: int
+    due_us: MicroSeconds
     micro_usd: int
-    fields: tuple[str, ...]
+    holds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +74,79 @@ class Counts:
     open: tuple[OpenReservation, ...] = ()
 
 
+class UsageLog:
+    """Reads settled usage and open reservations. Raises asyncpg's errors and OSError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def totals(self, tenant: str, now_us: MicroSeconds, known: Totals | None = None) -> Totals:
+        """From the rows after `known.seq` where `known` is of the same day, else from the whole month's."""
+        async with self._database.scope(tenant) as connection:
+            return await read_totals(connection, period(now_us), known)
+
+    async def counts(self, tenant: str, now_us: MicroSeconds) -> Counts:
+        async with self._database.scope(tenant) as connection:
+            # Reservations first: one that settles in between is then counted twice and not lost.
+            rows = await connection.fetch(SQL.open_reservations, MAX_OPEN)
+            totals = await read_totals(connection, period(now_us), None)
+        held = (_open(row["rid"], row["reservation"]) for row in rows)
+        return counts_of(totals, tuple(found for found in held if found is not None))
+
+
+async def read_totals(connection: Connection, when: Period, known: Totals | None) -> Totals:
+    newest = await connection.fetchval(SQL.newest_seq)
+    if newest is None:
+        return Totals(when.day, when.month, -1)
+    if known is not None and (known.day, known.month) == (when.day, when.month):
+        first, scopes = known.seq + 1, dict(known.scopes)
+    else:
+        first, scopes = await _first_seq(connection, when.month_starts_us, newest), {}
+    for row in await connection.fetch(
+        SQL.totals, first, newest, when.day_starts_us, when.day_ends_us, when.month_starts_us, when.month_ends_us
+    ):
+        scope = row["kind"] if row["kind"] == "tenant" else f"{row['kind']}:{row['name']}"
+        scopes[scope] = scopes.get(scope, NOTHING).and_also(Used(*row[2:]))
+    return Totals(when.day, when.month, newest, scopes)
+
+
+async def _first_seq(connection: Connection, since_us: MicroSeconds, newest: int) -> int:
+    """The first row of the month, found by bisection: a log's times never go back, and years may lie before it."""
+    low, high = 0, newest + 1
+    while low < high:
+        middle = (low + high) // 2
+        row = await connection.fetchrow(SQL.ts_from_seq, middle)
+        if row is None or row["ts"] >= since_us:
+            high = middle
+        else:
+            low = row["seq"] + 1
+    return low
+
+
+def _open(decision_id: str, text: str | None) -> OpenReservation | None:
+    """None where nothing was reserved, or nobody can say any more what (an erased body)."""
+    if text is None:
+        return None
+    try:
+        kept = orjson.loads(text)
+        holds = [f"{unit}{int(kept[name])}:{scope}" for scope in kept["scopes"] for unit, name in _UNITS]
+        found = OpenReservation(decision_id, int(kept["due_us"]), int(kept["micro_usd"]), tuple(holds))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found if kept.get("tracked") else None
+
+
+_UNITS = (("d", "day"), ("m", "month"))
+
+
+def counts_of(totals: Totals, held: tuple[OpenReservation, ...] = ()) -> Counts:
+    day, month = {}, {}
+    for scope, used in totals.scopes.items():
+        day[f"{scope}|r"], day[f"{scope}|u"] = used.day_requests, used.day_micro_usd
+        month[f"{scope}|r"], month[f"{scope}|u"] = used.month_requests, used.month_micro_usd
+    return Counts({k: n for k, n in day.items() if n}, {k: n for k, n in month.items() if n}, held)
+
+
 def pieces(counts: Counts) -> Iterator[dict[str, Any]]:
     """The counts in pieces that a script takes without holding the store up for long; the last one says so."""
     day, month, kept = list(counts.day.items()), list(counts.month.items()), counts.open
@@ -37,6 +156,6 @@ def pieces(counts: Counts) -> Iterator[dict[str, Any]]:
         yield {
             "day": day[at],
             "month": month[at],
-            "open": [(r.decision_id, r.due_us, r.micro_usd, r.fields) for r in kept[at]],
+            "open": [(r.decision_id, r.due_us, r.micro_usd, r.holds) for r in kept[at]],
             "last": n == steps - 1,
         }

@@ -1,7 +1,8 @@
 -- What a call really cost replaces what was reserved for it. Counts once, however often it is asked.
 --
 -- KEYS  1 open  2 due  3 held  4 day  5 month (both of the take)  6 agent  7 session  8 done, then sets in flight
--- ARGV  1 JSON: {id, now, micro, verdict, tracked, in_session, scopes}
+-- ARGV  1 JSON: {id, now, micro, verdict, tracked, astray, in_session, scopes}; astray: the store may never have seen
+--         this take, or lost it
 --
 -- Returns 1 where this settlement counted, 0 where it had counted before (or nothing was to be counted).
 
@@ -13,20 +14,19 @@ local call = redis.call
 local ask = cjson.decode(ARGV[1])
 
 local counts, reserved = 0, 0
-if ask.tracked then
-  local packed = call('HGET', KEYS[1], ask.id)
-  if packed then
-    local kept = cmsgpack.unpack(packed)
-    if kept.o == 1 then
-      for _, field in ipairs(kept.f) do
-        if call('HINCRBY', KEYS[3], field, -kept.a) <= 0 then call('HDEL', KEYS[3], field) end
-      end
+local packed = ask.tracked and call('HGET', KEYS[1], ask.id)
+if packed then
+  local kept = cmsgpack.unpack(packed)
+  if kept.o == 1 then
+    for _, field in ipairs(kept.f) do
+      if call('HINCRBY', KEYS[3], field, -kept.a) <= 0 then call('HDEL', KEYS[3], field) end
     end
-    call('HDEL', KEYS[1], ask.id)
-    call('ZREM', KEYS[2], ask.id)
-    counts, reserved = 1, kept.a
   end
-elseif ask.micro > 0 and call('SET', KEYS[8], '1', 'EX', DONE_TTL, 'NX') then
+  call('HDEL', KEYS[1], ask.id)
+  call('ZREM', KEYS[2], ask.id)
+  counts, reserved = 1, kept.a
+  if ask.astray then call('SET', KEYS[8], '1', 'EX', DONE_TTL) end
+elseif (ask.astray or not ask.tracked) and ask.micro > 0 and call('SET', KEYS[8], '1', 'EX', DONE_TTL, 'NX') then
   counts = 1
 end
 for i = 9, #KEYS do call('ZREM', KEYS[i], ask.id) end

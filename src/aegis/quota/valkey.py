@@ -16,6 +16,7 @@ from aegis.kernel.clock import MicroSeconds
 from aegis.kernel.ids import new_id
 from aegis.kernel.money import MAX_MICRO_USD
 from aegis.quota.buckets import (
+    LIMIT_OF,
     BucketsUnavailable,
     History,
     Limited,
@@ -25,6 +26,8 @@ from aegis.quota.buckets import (
     ScopeLimits,
     Take,
     Warned,
+    is_tracked,
+    reserved,
 )
 from aegis.quota.periods import Period, period
 from aegis.quota.rebuild import Counts, pieces
@@ -32,18 +35,6 @@ from aegis.quota.rebuild import Counts, pieces
 DEADLINE_S = 0.15
 PRIME_S = 1.0
 """How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
-
-_LIMIT_OF = {
-    "quota.rps": "rps",
-    "quota.concurrency": "concurrency",
-    "quota.daily": "daily_requests",
-    "quota.monthly": "monthly_requests",
-    "quota.daily_usd": "daily_micro_usd",
-    "quota.monthly_usd": "monthly_micro_usd",
-    "quota.total": "total_requests",
-    "quota.total_usd": "total_micro_usd",
-    "quota.total_seconds": "total_seconds",
-}
 
 ReadCounts = Callable[[str, MicroSeconds], Awaitable[Counts]]
 
@@ -68,13 +59,12 @@ class ValkeyBuckets:
         p = prefix(take.tenant)
         all_keys = [
             *keys[:6],
-            f"{p}a:{take.agent}",
-            f"{p}base:{take.agent}",
-            f"{p}s:{take.session or ''}",
-            f"{p}jti:{take.jti or ''}",
+            f"{p}a:{take.agent}".encode(),
+            f"{p}base:{take.agent}".encode(),
+            f"{p}s:{take.session or ''}".encode(),
+            f"{p}jti:{take.jti or ''}".encode(),
             *keys[6:],
         ]
-        tracked = take.estimate_micro_usd > 0 or shape.tracked
         ask = orjson.dumps(
             {
                 "now": take.now_us,
@@ -87,7 +77,7 @@ class ValkeyBuckets:
                 "est": min(take.estimate_micro_usd, MAX_MICRO_USD),
                 "jti": take.jti_ttl_s * 1000 if take.jti is not None else 0,
                 "probe": take.probe,
-                "tracked": tracked,
+                "tracked": is_tracked(take.scopes, take.estimate_micro_usd),
                 "capped": shape.capped,
                 "tool": take.tool,
                 "res": f"{take.resource & 0xFFFFFFFF:08x}" if take.resource else "",
@@ -101,10 +91,13 @@ class ValkeyBuckets:
             if answer == b'{"unprimed":true}':
                 await self._primed(take.tenant, take.now_us)
                 continue
-            return _reading(take, when, tracked, shape, answer)
+            return _reading(take, when, answer)
         raise BucketsUnavailable("the store lost its counts twice within one call")
 
-    async def settle(self, reservation: Reservation, micro_usd: int, now_us: MicroSeconds, verdict: str) -> bool:
+    async def settle(
+        self, reservation: Reservation, micro_usd: int, now_us: MicroSeconds, verdict: str, *, astray: bool = False
+    ) -> bool:
+        """`astray`: the store may not know of the take, so a cost counts without its record too."""
         r, p = reservation, prefix(reservation.tenant)
         keys = [
             f"{p}open",
@@ -124,6 +117,7 @@ class ValkeyBuckets:
                 "micro": min(micro_usd, MAX_MICRO_USD),
                 "verdict": verdict,
                 "tracked": r.tracked,
+                "astray": astray,
                 "in_session": r.session is not None,
                 "scopes": r.scopes,
             }
@@ -138,7 +132,7 @@ class ValkeyBuckets:
         """The tenant's counts are read from the log again at its next take; the larger ones stay."""
         await self._within(self._client.delete(f"{prefix(tenant)}primed"))
 
-    async def _run(self, script: Any, keys: Sequence[str], ask: bytes) -> Any:
+    async def _run(self, script: Any, keys: Sequence[str | bytes], ask: bytes) -> Any:
         return await self._within(script(keys=keys, args=(ask,)))
 
     async def _within(self, work: Awaitable[Any]) -> Any:
@@ -183,14 +177,11 @@ def prefix(tenant: str) -> str:
 class _Shape:
     """The part of an ask that depends on the scopes alone."""
 
-    __slots__ = ("capped", "counted", "in_flight", "scopes", "tracked")
+    __slots__ = ("capped", "scopes")
 
     def __init__(self, limits: tuple[ScopeLimits, ...], keys: list[str], p: str) -> None:
         self.capped = any(scope.is_capped for scope in limits)
-        self.tracked = any(scope.limits_money or scope.concurrency is not None for scope in limits)
-        self.in_flight = tuple(scope.scope for scope in limits if scope.concurrency is not None)
-        self.counted = tuple(scope.scope for scope in limits if counts(scope))
-        self.scopes = [self._row(scope, keys, p) for scope in limits]
+        self.scopes = orjson.Fragment(orjson.dumps([self._row(scope, keys, p) for scope in limits]))
 
     @staticmethod
     def _row(scope: ScopeLimits, keys: list[str], p: str) -> tuple[str | int, ...]:
@@ -215,14 +206,9 @@ class _Shape:
             _or_none(scope.total_requests),
             _or_none(scope.total_micro_usd),
             -1 if scope.total_seconds is None else scope.total_seconds * 1_000_000,
-            int(counts(scope)),
+            int(scope.is_counted),
             int(scope.scope.startswith("session:")),
         )
-
-
-def counts(scope: ScopeLimits) -> bool:
-    """A session's requests and money stand in its own state unless it has caps per day or month."""
-    return scope.is_capped or not scope.scope.startswith("session:")
 
 
 def _or_none(cap: int | None) -> int:
@@ -230,33 +216,21 @@ def _or_none(cap: int | None) -> int:
 
 
 @lru_cache(maxsize=4_096)
-def _shape(tenant: str, limits: tuple[ScopeLimits, ...], day: int, month: int) -> tuple[tuple[str, ...], _Shape]:
+def _shape(tenant: str, limits: tuple[ScopeLimits, ...], day: int, month: int) -> tuple[tuple[bytes, ...], _Shape]:
     p = prefix(tenant)
     keys = [f"{p}primed", f"{p}d:{day}", f"{p}m:{month}", f"{p}held", f"{p}open", f"{p}due"]
     shape = _Shape(limits, keys, p)
-    return tuple(keys), shape
+    return tuple(key.encode() for key in keys), shape
 
 
-def _reading(take: Take, when: Period, tracked: bool, shape: _Shape, answer: Any) -> Reading:
+def _reading(take: Take, when: Period, answer: Any) -> Reading:
     if answer == b'{"replayed":true}':
         return Reading(replayed=True)
     (limits, warnings, windows, runs, previous, resources, history), baseline = orjson.loads(answer[0]), answer[1]
     limited = tuple(_limited(take.scopes[i], code, wait_us) for i, code, wait_us in limits)
     reservation = None
     if not limited and not take.probe:
-        reservation = Reservation(
-            tenant=take.tenant,
-            decision_id=take.decision_id,
-            agent=take.agent,
-            session=take.session,
-            day=when.day,
-            month=when.month,
-            scopes=shape.counted,
-            in_flight=shape.in_flight,
-            micro_usd=take.estimate_micro_usd,
-            due_us=take.due_us,
-            tracked=tracked,
-        )
+        reservation = reserved(take, when)
     return Reading(
         limited=limited,
         warnings=tuple(Warned(take.scopes[w[0] - 1].scope, w[2], w[3]) for w in warnings) if reservation else (),
@@ -284,7 +258,7 @@ def _recent(w: list[int], runs: list[int], previous: list[str], resources: str) 
 
 
 def _limited(scope: ScopeLimits, code: str, wait_us: float) -> Limited:
-    return Limited(scope.scope, code, getattr(scope, _LIMIT_OF[code]), wait_us / 1_000_000)
+    return Limited(scope.scope, code, getattr(scope, LIMIT_OF[code]), wait_us / 1_000_000)
 
 
 def _history(said: list[Any]) -> History:

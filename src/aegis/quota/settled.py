@@ -1,0 +1,189 @@
+"""Limits without the bucket store: from settled counts in PostgreSQL, and this process's share of what they leave.
+
+With P processes, a process may take what fits `settled + P x own <= cap`, where `own` is what it took and can't be
+sure to see in the settled counts yet. Requests a second and bursts are divided by P, calls at once too. So processes
+that read the same counts together never pass a cap; counts are up to a second old, so a process with older counts may
+pass it by at most the share that they showed it. Nearer to a cap than P units, calls are refused that would just have
+fitted: the stricter side. Session totals are judged by what this process saw. Single-use tokens can't be checked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import Protocol
+
+import asyncpg
+
+from aegis.kernel.clock import MicroSeconds
+from aegis.quota.buckets import LIMIT_OF, BucketsUnavailable, Limited, Reading, Reservation, ScopeLimits, Take, reserved
+from aegis.quota.gcra import Meter, Rate, ask
+from aegis.quota.periods import Period, period
+from aegis.quota.rebuild import NOTHING, Totals
+
+FRESH_US = 1_000_000
+TENANTS_REMEMBERED = 10_000
+METERS_REMEMBERED = 10_000
+
+
+class ReadTotals(Protocol):
+    def __call__(self, tenant: str, now_us: MicroSeconds, known: Totals | None = None) -> Awaitable[Totals]: ...
+
+
+@dataclass(slots=True)
+class _Own:
+    """What this process took of a scope since some reading of the counts."""
+
+    requests: int = 0
+    micro_usd: int = 0
+
+
+@dataclass(slots=True)
+class _Tenant:
+    """`now` and `before`: takes since the last reading and since the one before that; the latter may or may not be in
+    the settled counts, and is taken as not."""
+
+    totals: Totals | None = None
+    read_at_us: MicroSeconds = 0
+    now: dict[str, _Own] = field(default_factory=dict)
+    before: dict[str, _Own] = field(default_factory=dict)
+    open: dict[str, Reservation] = field(default_factory=dict)
+    due: list[tuple[MicroSeconds, str]] = field(default_factory=list)
+    reserved: Counter[str] = field(default_factory=Counter)
+    in_flight: Counter[str] = field(default_factory=Counter)
+
+    def own(self, scope: str) -> _Own:
+        found = (self.now.get(scope), self.before.get(scope))
+        return _Own(sum(x.requests for x in found if x), sum(x.micro_usd for x in found if x))
+
+    def add(self, scope: str, requests: int, micro_usd: int) -> None:
+        mine = self.now.setdefault(scope, _Own())
+        mine.requests += requests
+        mine.micro_usd += micro_usd
+
+    def hold(self, made: Reservation) -> None:
+        self.open[made.decision_id] = made
+        heappush(self.due, (made.due_us, made.decision_id))
+        self.reserved.update({scope: made.micro_usd for scope in made.scopes})
+        self.in_flight.update(made.in_flight)
+
+    def drop(self, decision_id: str) -> bool:
+        made = self.open.pop(decision_id, None)
+        if made is None:
+            return False
+        self.reserved.subtract({scope: made.micro_usd for scope in made.scopes})
+        self.in_flight.subtract(made.in_flight)
+        return True
+
+    def lapse(self, now_us: MicroSeconds) -> None:
+        while self.due and self.due[0][0] <= now_us:
+            self.drop(heappop(self.due)[1])
+
+
+class SettledBuckets:
+    """`processes`: how many share the limits, this one included."""
+
+    def __init__(self, read_totals: ReadTotals, processes: Callable[[], int]) -> None:
+        self._read_totals, self._processes = read_totals, processes
+        self._tenants: OrderedDict[str, _Tenant] = OrderedDict()
+        self._meters: OrderedDict[tuple[str, str], Meter] = OrderedDict()
+
+    async def take(self, take: Take) -> Reading:
+        """Atomic within the process. Raises BucketsUnavailable when the settled counts can't be read either."""
+        tenant = await self._tenant(take.tenant, take.now_us)
+        when, share = period(take.now_us), max(1, self._processes())
+        tenant.lapse(take.now_us)
+        limited: list[Limited] = []
+        meters: list[tuple[tuple[str, str], Meter]] = []
+        for scope in take.scopes:
+            limited += self._caps(tenant, scope, take, when, share)
+            if scope.rate is not None:
+                meter, wait_us = ask(
+                    _part(scope.rate, share), self._meters.get((take.tenant, scope.scope)), take.now_us
+                )
+                if wait_us:
+                    limited.append(_limited(scope, "quota.rps", wait_us))
+                meters.append(((take.tenant, scope.scope), meter))
+        checked = take.jti is None
+        if limited:
+            return Reading(limited=tuple(limited), degraded=True, token_checked=checked)
+        for key, meter in meters:
+            self._remember(key, meter)
+        if take.probe:
+            return Reading(degraded=True, token_checked=checked)
+        made = reserved(take, when)
+        for name in made.scopes:
+            tenant.add(name, 1, 0)
+        tenant.hold(made)
+        return Reading(reservation=made, degraded=True, token_checked=checked)
+
+    async def settle(self, reservation: Reservation, micro_usd: int, now_us: MicroSeconds, verdict: str) -> bool:
+        tenant = self._tenants.get(reservation.tenant)
+        if tenant is None or not tenant.drop(reservation.decision_id):
+            return False
+        for scope in reservation.scopes:
+            tenant.add(scope, 0, micro_usd)
+        return True
+
+    async def release(self, reservation: Reservation, now_us: MicroSeconds, verdict: str) -> None:
+        await self.settle(reservation, 0, now_us, verdict)
+
+    async def _tenant(self, name: str, now_us: MicroSeconds) -> _Tenant:
+        tenant = self._tenants.setdefault(name, _Tenant())
+        self._tenants.move_to_end(name)
+        while len(self._tenants) > TENANTS_REMEMBERED:
+            self._tenants.popitem(last=False)
+        when, read = period(now_us), tenant.totals
+        same = read is not None and (read.day, read.month) == (when.day, when.month)
+        if same and 0 <= now_us - tenant.read_at_us < FRESH_US:
+            return tenant
+        try:
+            totals = await self._read_totals(name, now_us, read)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise BucketsUnavailable(f"neither store answers: {type(error).__name__}") from error
+        if tenant.totals is read:  # else another call read them meanwhile
+            tenant.totals, tenant.read_at_us = totals, now_us
+            tenant.before, tenant.now = (tenant.now if same else {}), {}
+        return tenant
+
+    @staticmethod
+    def _caps(tenant: _Tenant, scope: ScopeLimits, take: Take, when: Period, share: int) -> list[Limited]:
+        assert tenant.totals is not None
+        used, own = tenant.totals.scopes.get(scope.scope, NOTHING), tenant.own(scope.scope)
+        found: list[Limited] = []
+        day_us, month_us = when.day_ends_us - take.now_us, when.month_ends_us - take.now_us
+
+        def judge(code: str, cap: int | None, settled: int, mine: int, asked: int, wait_us: int) -> None:
+            if cap is not None and (settled + share * (mine + asked) > cap or settled >= cap):
+                found.append(_limited(scope, code, wait_us))
+
+        judge("quota.daily", scope.daily_requests, used.day_requests, own.requests, 1, day_us)
+        judge("quota.monthly", scope.monthly_requests, used.month_requests, own.requests, 1, month_us)
+        if scope.limits_money:
+            mine, asked = own.micro_usd + tenant.reserved[scope.scope], take.estimate_micro_usd
+            judge("quota.daily_usd", scope.daily_micro_usd, used.day_micro_usd, mine, asked, day_us)
+            judge("quota.monthly_usd", scope.monthly_micro_usd, used.month_micro_usd, mine, asked, month_us)
+            if scope.scope.startswith("session:"):
+                judge("quota.total_usd", scope.total_micro_usd, 0, mine, asked, month_us)
+        if scope.concurrency is not None:
+            judge("quota.concurrency", scope.concurrency, 0, tenant.in_flight[scope.scope], 1, FRESH_US)
+        if scope.scope.startswith("session:"):
+            judge("quota.total", scope.total_requests, 0, own.requests, 1, month_us)
+        return found
+
+    def _remember(self, key: tuple[str, str], meter: Meter) -> None:
+        self._meters[key] = meter
+        self._meters.move_to_end(key)
+        while len(self._meters) > METERS_REMEMBERED:
+            self._meters.popitem(last=False)
+
+
+def _part(rate: Rate, share: int) -> Rate:
+    interval = rate.interval_ns * share
+    return Rate(interval, max(interval, rate.tolerance_ns // share)) if rate.tolerance_ns else rate
+
+
+def _limited(scope: ScopeLimits, code: str, wait_us: int) -> Limited:
+    return Limited(scope.scope, code, getattr(scope, LIMIT_OF[code]), wait_us / 1_000_000)

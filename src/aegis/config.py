@@ -50,7 +50,9 @@ def one_of(*known: str) -> Check:
 
 def url_of(*schemes: str) -> Check:
     return lambda value: (
-        None if not value or value.partition("://")[0] in schemes and "://" in value else f"a URL of {', '.join(schemes)}"
+        None
+        if not value or value.partition("://")[0] in schemes and "://" in value
+        else f"a URL of {', '.join(schemes)}"
     )
 
 

@@ -33,7 +33,9 @@ class PostgresPrograms:
     major: int
 
 
-def find_postgres(account: Account, places: list[Path], *, folder: str = "", major: int | None = None) -> PostgresPrograms:
+def find_postgres(
+    account: Account, places: list[Path], *, folder: str = "", major: int | None = None
+) -> PostgresPrograms:
     """The newest way first: the configured folder alone, else the wheel, else the system's newest that is >= 15.
 
     `major` asks for the version that made the data. `places` are where a copy may be put. Raises CannotStart.

@@ -167,9 +167,7 @@ class _House:
         raise CannotStart(f"couldn't prepare the database within {PREPARE_S:.0f} s")
 
     def _keep(self, name: str, command: str, *, at_front: bool) -> None:
-        self.supervision.add(
-            Kept(name, lambda: self._launch(name, command, at_front), ended=lambda: self._drop(name))
-        )
+        self.supervision.add(Kept(name, lambda: self._launch(name, command, at_front), ended=lambda: self._drop(name)))
 
     def _launch(self, name: str, command: str, at_front: bool) -> Tethered:
         ours, theirs = socket.socketpair()
@@ -221,7 +219,9 @@ class _House:
             late = True
 
         self.supervision.call_later(READY_S, give_up)
-        self.supervision.run(until=lambda: late or len(self.front.ready) == gateways or self._keeps_ending() is not None)
+        self.supervision.run(
+            until=lambda: late or len(self.front.ready) == gateways or self._keeps_ending() is not None
+        )
         if self.supervision.stopping:
             return
         if (ending := self._keeps_ending()) is not None:
@@ -238,7 +238,9 @@ class _House:
             say(f"the signing keys share the account {own_account().name} with the servers: there is no second account")
         elif postgres.account.name == "nobody":
             say("PostgreSQL runs as nobody: `useradd --system aegis` gives it an account that nothing else has")
-        print(f"aegis: ready at {self.url} (process {os.getpid()}, credentials in {self.data / CREDENTIALS})", flush=True)
+        print(
+            f"aegis: ready at {self.url} (process {os.getpid()}, credentials in {self.data / CREDENTIALS})", flush=True
+        )
 
     # ------------------------------------------------------------------ stopping
 

@@ -17,7 +17,8 @@ from aegis.db.database import Database
 from aegis.db.statements import statements
 
 SQL = statements("aegis.tenants", "processes.sql")
-LEASE_S = 5.0
+LEASE_S = 4.0
+"""Shorter than a kill waits, and four renewals long: a process that misses them all is taken for dead."""
 RENEW_S = 1.0
 
 _STORE_ERRORS = (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)

@@ -1,0 +1,79 @@
+"""Kill orders that met a dead database: a file each, fsynced, until the log has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from aegis.kernel.clock import MicroSeconds
+from aegis.kernel.ids import uuid7
+
+MAX_ORDERS = 1000
+_NAME = re.compile(r"[0-9a-f-]{36}\.kill")
+
+
+class SpoolFull(Exception):
+    """No more orders are taken before some are logged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    id: str
+    tenant: str
+    scope: str
+    reason: str
+    by: str
+    at: MicroSeconds
+
+
+class Spool:
+    """A folder of this process's host. An order is whole or absent: written aside, synced, renamed, synced."""
+
+    def __init__(self, folder: Path, clock: Callable[[], MicroSeconds]) -> None:
+        self._folder, self._clock = folder, clock
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def add(self, tenant: str, scope: str, reason: str, by: str) -> Order:
+        """Durable when it returns. Raises SpoolFull or OSError."""
+        if len(self._names()) >= MAX_ORDERS:
+            raise SpoolFull(f"expected fewer than {MAX_ORDERS} orders in the spool")
+        order = Order(uuid7(), tenant, scope, reason, by, self._clock())
+        scratch = self._folder / f".{order.id}"
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, json.dumps(asdict(order)).encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        scratch.rename(self._folder / f"{order.id}.kill")
+        self._sync()
+        return order
+
+    def orders(self) -> tuple[Order, ...]:
+        """In the order in which they were given. A file that is none of ours is set aside as `.unreadable`."""
+        found = []
+        for name in self._names():
+            path = self._folder / name
+            try:
+                found.append(Order(**json.loads(path.read_bytes())))
+            except (ValueError, TypeError):
+                path.rename(path.with_suffix(".unreadable"))
+        return tuple(found)
+
+    def done(self, order: Order) -> None:
+        (self._folder / f"{order.id}.kill").unlink(missing_ok=True)
+        self._sync()
+
+    def _names(self) -> list[str]:
+        return sorted(entry.name for entry in self._folder.iterdir() if _NAME.fullmatch(entry.name))
+
+    def _sync(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

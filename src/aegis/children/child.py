@@ -36,7 +36,7 @@ def main(target: str, memory_bytes: int, parent: int) -> None:
     try:
         module, name = target.split(":")
         answer: Callable[[bytes], bytes] = getattr(import_module(module), name)(setup)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the pool must hear why no child starts
+    except Exception as error:  # whatever it is, the pool must hear why no child starts
         write_frame(json.dumps({"failed": f"{type(error).__name__}: {error}"[:2000]}).encode())
         return
     gc.collect()

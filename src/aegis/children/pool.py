@@ -38,7 +38,11 @@ main(*arguments(sys.argv[1:]))
 
 
 class ChildTimeout(Exception):
-    """No answer within the deadline. The child that was late is gone."""
+    """No answer within the deadline. `lethal`: a child worked on it and is gone; otherwise none was free."""
+
+    def __init__(self, message: str, *, lethal: bool = False) -> None:
+        super().__init__(message)
+        self.lethal = lethal
 
 
 class ChildCrashed(Exception):
@@ -341,7 +345,7 @@ class ChildPool:
             self.tally.timeouts += 1
             self._strike(request.key)
             child.request = None
-            request.settle(ChildTimeout(f"{self.name}: no answer within the deadline"))
+            request.settle(ChildTimeout(f"{self.name}: no answer within the deadline", lethal=True))
             child.kill()
             return
         if request in self._waiting:

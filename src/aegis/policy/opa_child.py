@@ -42,6 +42,8 @@ class _Bundles:
         kind, rest = frame[:1], frame[1:]
         if kind == b"E":
             return self._evaluate(rest[:DIGEST_BYTES], rest[DIGEST_BYTES:])
+        if kind == b"X":
+            return self._compile_and_evaluate(rest)
         if kind == b"L":
             return self._load(rest[2:], tenant=rest[:1] == YES, pinned=rest[1:2] == YES)
         if kind == b"D":
@@ -51,7 +53,7 @@ class _Bundles:
             return self._check(rest[1:], tenant=rest[:1] == YES)
         if kind == b"T":
             return _told(lambda: {"tests": [asdict(each) for each in run(read(rest), self._parser)]})
-        raise ValueError(f"couldn't read a frame: expected L, E, D, C or T, got {kind!r}")
+        raise ValueError(f"couldn't read a frame: expected L, E, X, D, C or T, got {kind!r}")
 
     def _evaluate(self, digest: bytes, given: bytes) -> bytes:
         there = self._pinned.get(digest)
@@ -61,6 +63,13 @@ class _Bundles:
             self._lately.move_to_end(digest)
             there = self._lately[digest]
         return b"=" + there.engine.ask(ANSWER, given)
+
+    def _compile_and_evaluate(self, rest: bytes) -> bytes:
+        digest, size = rest[:DIGEST_BYTES], int.from_bytes(rest[DIGEST_BYTES : DIGEST_BYTES + 4], "big")
+        archive, given = rest[DIGEST_BYTES + 4 :][:size], rest[DIGEST_BYTES + 4 + size :]
+        if digest not in self._pinned and digest not in self._lately:
+            self._load(archive, tenant=True, pinned=False)
+        return self._evaluate(digest, given)
 
     def _load(self, archive: bytes, *, tenant: bool, pinned: bool) -> bytes:
         def load() -> dict[str, Any]:

@@ -190,7 +190,7 @@ _TABLE = (
     Code("contract.approval", "enforce", MEDIUM, "the agent's contract wants a person's approval for this", "",
          ESCALATE),
     Code("contract.intent", "enforce", HIGH, "the contract wants the session opened by another credential", "", KILL),
-    Code("contract.shadow", "enforce", INFO, "the contract would refuse this ({code}); it is in shadow mode"),
+    Code("contract.shadow", "enforce", INFO, "the contract would refuse this ({clause}); it is in shadow mode"),
     Code("contract.unavailable", "enforce", CRITICAL, "the contract couldn't be read", "", KILL),
     Code("approval.mismatch", "enforce", HIGH, "the approval was given for another action",
          "Ask for an approval of exactly this action.", KILL),
@@ -214,6 +214,7 @@ _TABLE = (
     Code("execute.killed", "execute", CRITICAL, "the call was cancelled by a kill switch"),
     Code("execute.cancelled", "execute", MEDIUM, "the call was cancelled"),
     Code("execute.unknown", "execute", HIGH, "whether the action happened is not known"),
+    Code("execute.other_action", "execute", HIGH, "what ran is not what was decided, as the caller reports it"),
     Code("execute.arguments", "execute", HIGH, "the arguments do not fit the target: {reason}"),
     Code("execute.failed", "execute", HIGH, "the target couldn't be run"),
     # stage 9

@@ -51,7 +51,7 @@ def one_of(*known: str) -> Check:
 def url_of(*schemes: str) -> Check:
     return lambda value: (
         None
-        if not value or value.partition("://")[0] in schemes and "://" in value
+        if not value or ("://" in value and value.partition("://")[0] in schemes)
         else f"a URL of {', '.join(schemes)}"
     )
 
@@ -140,7 +140,7 @@ class Networks:
 class Policy:
     engine: str = setting(
         "opa",
-        "Evaluates policies: `opa` in child processes, `regorus` the same with fewer built-ins, `rest` a real OPA server.",
+        "Evaluates policies: `opa` in child processes, `regorus` likewise with fewer built-ins, `rest` an OPA server.",
         prevents="an engine that is swapped silently: decisions name it",
         check=one_of("opa", "regorus", "rest"),
     )
@@ -235,7 +235,7 @@ class Installation:
 class Embedded:
     account: str = setting(
         "",
-        "As root: the account that PostgreSQL and Valkey run under. Empty: aegis, postgres or nobody, the first there is.",
+        "As root: the account of PostgreSQL and Valkey. Empty: the first there is of aegis, postgres and nobody.",
         prevents="a database server with root's rights",
     )
     postgres_folder: str = setting(
@@ -357,7 +357,7 @@ def _walk(kind: type, path: tuple[str, ...]) -> list[tuple[str, Field[Any]]]:
     for item in fields(kind):
         section = item.default_factory
         if section is not MISSING and is_dataclass(section):
-            found += _walk(section, (*path, item.name))  # type: ignore[arg-type]  # the factory is the section's class
+            found += _walk(section, (*path, item.name))
         else:
             found.append((".".join((*path, item.name)), item))
     return found

@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ def find_valkey(account: Account, places: list[Path]) -> Path:
 
 
 def version_of(program: Path, account: Account) -> str | None:
-    """What `program --version` prints when `account` runs it; None when it can't (no permission, noexec, no library)."""
+    """What `program --version` prints when `account` runs it; None when it can't (permission, noexec, library)."""
     try:
         done = subprocess.run(
             [program, "--version"],
@@ -146,6 +147,9 @@ def _runnable(
     for place in places:
         target = place / stamp
         try:
+            place.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not _only_we_write(place):
+                continue
             if not target.exists():
                 _copy(trees, base, target)
         except OSError:
@@ -156,10 +160,15 @@ def _runnable(
     return None
 
 
+def _only_we_write(place: Path) -> bool:
+    """Programs that somebody else put there would be run as the servers."""
+    found = place.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 def _copy(trees: list[Path], base: Path, target: Path) -> None:
     """All or nothing: a copy that was broken off never has the stamp's name."""
     draft = target.with_name(f"{target.name}.{os.getpid()}")
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     try:
         for tree in trees:
             if tree.is_dir():

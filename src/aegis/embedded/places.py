@@ -112,6 +112,14 @@ def _runtime_bases() -> Iterator[Path]:
     yield Path(tempfile.gettempdir())
 
 
+def program_places(data: Path) -> list[Path]:
+    """Where copies of the servers' programs may be put: beside the data, unless that is mounted noexec."""
+    if os.geteuid() == 0:
+        return [data / "bin", Path("/var/lib/aegis/bin"), Path("/opt/aegis/bin"), Path("/run/aegis-bin")]
+    elsewhere = Path(f"/var/tmp/aegis-bin-{os.geteuid()}")  # noqa: S108  # owner and mode are checked before use
+    return [data / "bin", Path.home() / ".cache" / "aegis" / "bin", elsewhere]
+
+
 def make_reachable(path: Path, account: Account) -> list[Path]:
     """Lets `account` pass through every directory down to `path`, and answers those that had to be opened.
 
@@ -170,9 +178,9 @@ def _grant_search(directory: Path, found: os.stat_result, account: Account, *, l
 
 
 def _acl(mode: int, uid: int) -> bytes:
-    """A POSIX access list, version 2: what `mode` says, plus search for one user. Source: acl(5), linux/posix_acl_xattr.h.
+    """A POSIX access list, version 2: what `mode` says, plus search for one user.
 
-    The group's own permissions keep their bits; the mask lets the user's x through.
+    Source: acl(5), linux/posix_acl_xattr.h.     The group's own permissions keep their bits; the mask lets the user's x through.
     """
     owner, group, other = (mode >> 6) & 7, (mode >> 3) & 7, mode & 7
     nobody_in_particular = 0xFFFFFFFF

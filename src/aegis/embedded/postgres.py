@@ -193,7 +193,7 @@ class Postgres:
             os.chown(path, self.account.uid, self.account.gid)
 
     def end_orphan(self) -> None:
-        """Our lock is held, so a postmaster of this data is an orphan that is ending, and a dead one's files are stale."""
+        """Our lock is held: a postmaster of this data is an orphan that is ending, a dead one's files are stale."""
         pid_file = self.data / "postmaster.pid"
         lines = _lines(pid_file)
         if lines and lines[0].strip().isdigit():

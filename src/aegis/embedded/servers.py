@@ -9,7 +9,7 @@ from types import TracebackType
 
 from aegis.embedded.account import server_account
 from aegis.embedded.binaries import find_postgres, find_valkey
-from aegis.embedded.places import DataDir, make_reachable, runtime_dir
+from aegis.embedded.places import DataDir, make_reachable, program_places, runtime_dir
 from aegis.embedded.postgres import Postgres, made_by
 from aegis.embedded.trouble import CannotStart
 from aegis.embedded.valkey import Valkey
@@ -47,7 +47,7 @@ class EmbeddedServers:
             data.need_space(first_start=major is None)
             opened = make_reachable(data.path, account)
             notes = [f"the account {account.name} may now pass through {directory}" for directory in opened]
-            places = [data.path / "bin", Path("/var/lib/aegis/bin"), Path(f"/var/tmp/aegis-bin-{account.uid}")]
+            places = program_places(data.path)
             programs = find_postgres(account, places, folder=options.postgres_folder, major=major)
             runtime = runtime_dir(data.path, account)
             logs = data.path / "logs"

@@ -41,7 +41,7 @@ class Kept:
 
 @dataclass(slots=True)
 class Supervision:
-    """`run` returns when asked to stop by a signal, or when `until` says so. Only one per process: it owns the signals."""
+    """`run` returns when asked to stop by a signal, or when `until` says so. One per process: it owns the signals."""
 
     kept: list[Kept] = field(default_factory=list)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)

@@ -139,7 +139,7 @@ class _House:
         return False
 
     def _credentials_name(self, url: str) -> bool:
-        """Keeps the URL in the credentials true when the port has changed. Without the file there is nothing to keep."""
+        """Keeps the URL in the credentials true when the port has changed; the file itself may be gone."""
         path = self.data / CREDENTIALS
         with contextlib.suppress(OSError, ValueError):
             members = json.loads(path.read_text("utf-8"))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aegis.audit import canonical, ed25519
+from aegis.kernel.clock import from_iso
 from aegis.kernel.record import CLASSES, OUTCOME_CLASSES, VERDICT_CLASSES
 
 VERSION = "aegis.row/1"
@@ -156,6 +157,13 @@ def counted_class(row: dict[str, Any]) -> str | None:
             return None
 
 
+def public_key(key: object) -> bytes | None:
+    """The 32 bytes of a key `{kid, pub}` as key rows and genesis hold it; None when it isn't one."""
+    if not isinstance(key, dict) or not isinstance(key.get("kid"), str) or not _hash(key.get("pub")):
+        return None
+    return bytes.fromhex(key["pub"])
+
+
 def commitment(salt: bytes, payload_bytes: bytes) -> str:
     """`c1:` and the hex HMAC-SHA256 of the payload's canonical bytes under the 32-byte salt."""
     if len(salt) != 32:
@@ -182,12 +190,16 @@ def _short(key: bytes, message: bytes) -> str:
 _HEX64 = re.compile(r"[0-9a-f]{64}").fullmatch
 _COMMITMENT = re.compile(r"c1:[0-9a-f]{64}").fullmatch
 _TIME = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z", re.ASCII
+    r"[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\.\d{6}Z", re.ASCII
 ).fullmatch
 
 
 def _text(value: object) -> bool:
     return type(value) is str and 0 < len(value) <= 1024
+
+
+def _maybe_text(value: object) -> bool:
+    return type(value) is str and len(value) <= 1024
 
 
 def _short_text(value: object) -> bool:
@@ -211,7 +223,15 @@ def _committed(value: object) -> bool:
 
 
 def _time(value: object) -> bool:
-    return type(value) is str and _TIME(value) is not None
+    return type(value) is str and _TIME(value) is not None and (value[8:10] <= "28" or _is_day(value))
+
+
+def _is_day(value: str) -> bool:
+    try:
+        from_iso(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _one_of(*words: str) -> Callable[[object], bool]:
@@ -277,7 +297,7 @@ MEMBERS: dict[str, Callable[[object], bool]] = {
     "action": _text,
     "tool": _text,
     "resource": _text,  # pseudonym
-    "digest": _committed,  # of the action's digest; one salt with `executed`, so that equality shows
+    "digest": _committed,  # to the action's digest; one salt with `executed`, so that equality shows
     "executed": _committed,
     "of": _count,  # sequence of the decision that this row belongs to
     "count": _positive,  # of summed rows
@@ -285,10 +305,12 @@ MEMBERS: dict[str, Callable[[object], bool]] = {
     "epoch": _count,  # the kill epoch after this row
     "verdict": _one_of(*VERDICT_CLASSES),
     "status": _one_of(*OUTCOME_CLASSES),
+    "by": _short_text,  # whose word an outcome is: caller or aegis
+    "effect": _short_text,
     "risk": _millionths,
-    "rule": _text,
+    "rule": _maybe_text,  # empty where no rule decided
     "findings": _findings,  # [{code, rule, path}], at most 32
-    "more": _count,  # findings beyond those
+    "findings_rest": _count,  # how many more there were
     "approval": _text,
     "rewrites": _committed,
     "outcome_due": _time,
@@ -308,6 +330,8 @@ MEMBERS: dict[str, Callable[[object], bool]] = {
     "key": _key,  # key.add: {kid, pub, role, first_seq?, last_seq?}; key.revoke: {kid, last_seq}
     "detail": _object,  # what is particular to the kind: minimum of a prune, seqs of an erasure, reasons
 }
+
+COMMITMENTS = frozenset(name for name, fits in MEMBERS.items() if fits is _committed)
 
 _ALWAYS = ("v", "log", "seq", "prev", "kind", "ts", "kid", "cum")
 

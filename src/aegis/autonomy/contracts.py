@@ -7,7 +7,6 @@ resources and the call names none, the call is not covered.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from aegis.autonomy.globs import any_matches, matches
 from aegis.autonomy.windows import is_within
@@ -16,49 +15,49 @@ from aegis.kernel.findings import Finding, finding
 from aegis.kernel.tenancy import Contract
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What a contract is about. `tool` is the canonical name.
+def judge(
+    contract: Contract | None,
+    *,
+    tool: str,
+    resources: tuple[str, ...],
+    now_us: MicroSeconds,
+    opened_by: str | None = None,
+    own: frozenset[str] = frozenset(),
+) -> tuple[Finding, ...]:
+    """Every clause that the call breaks, in a fixed order. In shadow mode each is only told, as `contract.shadow`.
 
-    `resource` is what the caller named, `derived` what the arguments themselves name (tables, paths, hosts): all of
-    them must be covered, for a caller may name another resource than the one it touches.
-    `opened_by` is the credential or subject that opened the session, None without a session; `own` are the names of
-    the agent itself: its id, its subject and its credential.
-    `is_approved`: a person approved exactly this action.
+    `tool` is the canonical name. `resources` holds what the caller named and what the arguments themselves name
+    (tables, paths, hosts): all of them must be covered, for a caller may name another resource than it touches.
+    `opened_by` is who opened the session, None without one; `own` are the names that the agent itself goes by (its
+    id, subject and credential): without them nobody can be told from the agent, and the clause counts as broken.
     """
-
-    tool: str
-    resource: str | None
-    derived: tuple[str, ...]
-    now_us: MicroSeconds
-    opened_by: str | None = None
-    own: frozenset[str] = frozenset()
-    is_approved: bool = False
-
-
-def judge(contract: Contract | None, asked: Asked) -> tuple[Finding, ...]:
-    """Every clause that the call breaks, in the contract's order. In shadow mode each is only told, as
-    `contract.shadow`."""
     if contract is None:
         return ()
-    broken = tuple(_broken(contract, asked))
+    broken = tuple(_broken(contract, tool, resources, now_us, opened_by, own))
     if contract.mode == "shadow":
         return tuple(finding("contract.shadow", clause=each.code, path=each.path) for each in broken)
     return broken
 
 
-def _broken(contract: Contract, asked: Asked) -> Iterator[Finding]:
-    if contract.expires_at is not None and asked.now_us >= contract.expires_at:
+def _broken(
+    contract: Contract,
+    tool: str,
+    resources: tuple[str, ...],
+    now_us: MicroSeconds,
+    opened_by: str | None,
+    own: frozenset[str],
+) -> Iterator[Finding]:
+    if contract.expires_at is not None and now_us >= contract.expires_at:
         yield finding("contract.expired")
-    if not _covers(contract.tools_allow, contract.tools_deny, (asked.tool,)):
+    if not _covers(contract.tools_allow, contract.tools_deny, (tool,)):
         yield finding("contract.tool", path="/tool")
-    if not _covers(contract.resources_allow, contract.resources_deny, _resources(asked)):
+    if not _covers(contract.resources_allow, contract.resources_deny, resources):
         yield finding("contract.resource", path="/resource")
-    if contract.time_windows is not None and not any(is_within(w, asked.now_us) for w in contract.time_windows):
+    if contract.time_windows is not None and not any(is_within(w, now_us) for w in contract.time_windows):
         yield finding("contract.time_window")
-    if contract.intent_by is not None and (asked.opened_by is None or asked.opened_by in asked.own):
+    if contract.intent_by is not None and (opened_by is None or not own or opened_by in own):
         yield finding("contract.intent")
-    if not asked.is_approved and any(matches(rule.tool, asked.tool) for rule in contract.approvals):
+    if any(matches(rule.tool, tool) for rule in contract.approvals):
         yield finding("contract.approval", path="/tool")
 
 
@@ -67,7 +66,3 @@ def _covers(allow: tuple[str, ...] | None, deny: tuple[str, ...], names: tuple[s
     if any(any_matches(deny, name) for name in names):
         return False
     return allow is None or (bool(names) and all(any_matches(allow, name) for name in names))
-
-
-def _resources(asked: Asked) -> tuple[str, ...]:
-    return asked.derived if asked.resource is None else (asked.resource, *asked.derived)

@@ -69,7 +69,7 @@ class PolicyEngine(Protocol):
         """
 
     async def unload(self, digest: str) -> None:
-        """Forgets a pinned bundle."""
+        """A pinned bundle needn't stay ready any more."""
 
     async def test(self, archive: bytes, *, key: str = "") -> tuple[TestOutcome, ...]:
         """Runs the bundle's tests. Raises BundleRejected or PolicyFailed."""

@@ -47,7 +47,7 @@ class _Bundles:
         if kind == b"L":
             return self._load(rest[2:], tenant=rest[:1] == YES, pinned=rest[1:2] == YES)
         if kind == b"D":
-            self._drop(rest)
+            self._unpin(rest)
             return b""
         if kind == b"C":
             return self._check(rest[1:], tenant=rest[:1] == YES)
@@ -68,7 +68,7 @@ class _Bundles:
         digest, size = rest[:DIGEST_BYTES], int.from_bytes(rest[DIGEST_BYTES : DIGEST_BYTES + 4], "big")
         archive, given = rest[DIGEST_BYTES + 4 :][:size], rest[DIGEST_BYTES + 4 + size :]
         if digest not in self._pinned and digest not in self._lately:
-            self._load(archive, tenant=True, pinned=False)
+            self._load(archive, tenant=False, pinned=False)  # whose it is was checked when it was loaded first
         return self._evaluate(digest, given)
 
     def _load(self, archive: bytes, *, tenant: bool, pinned: bool) -> bytes:
@@ -85,10 +85,7 @@ class _Bundles:
             if pinned:
                 self._pinned[digest] = self._lately.pop(digest, there)
             elif digest not in self._pinned:
-                self._lately[digest] = there
-                self._lately.move_to_end(digest)
-                if len(self._lately) > MAX_TENANT_BUNDLES:
-                    self._lately.popitem(last=False)[1].engine.close()
+                self._keep(digest, there)
             return _described(bundle, there)
 
         return _told(load)
@@ -102,10 +99,17 @@ class _Bundles:
 
         return _told(check)
 
-    def _drop(self, digest: bytes) -> None:
-        there = self._pinned.pop(digest, None) or self._lately.pop(digest, None)
+    def _unpin(self, digest: bytes) -> None:
+        """Calls that began before the swap may still ask for it."""
+        there = self._pinned.pop(digest, None)
         if there is not None:
-            there.engine.close()
+            self._keep(digest, there)
+
+    def _keep(self, digest: bytes, there: Compiled) -> None:
+        self._lately[digest] = there
+        self._lately.move_to_end(digest)
+        if len(self._lately) > MAX_TENANT_BUNDLES:
+            self._lately.popitem(last=False)[1].engine.close()
 
 
 def _described(bundle: Bundle, there: Compiled) -> dict[str, Any]:

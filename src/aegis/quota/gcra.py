@@ -52,12 +52,13 @@ def drained(meter: Meter | None, now_us: MicroSeconds) -> Meter:
 
 
 def ask(limit: Rate, meter: Meter | None, now_us: MicroSeconds) -> tuple[Meter, int]:
-    """The meter with the call in it and 0; or, without room, the meter without it and the microseconds to wait.
+    """The meter with the call in it and 0; or, without room, the meter to keep and the microseconds to wait.
 
-    A refused call adds nothing, so a caller that keeps asking gets its rate and is not starved.
+    A refused call adds nothing, so a caller that keeps asking gets its rate and is not starved. The meter changes for
+    it only when the clock was set back: else it would stand in the future and never drain.
     """
     now = drained(meter, now_us)
     debt = now.debt_ns + limit.interval_ns
     if debt > limit.tolerance_ns:
-        return now, -((limit.tolerance_ns - debt) // 1000)
+        return (now if meter is None or now.at_us < meter.at_us else meter), -((limit.tolerance_ns - debt) // 1000)
     return Meter(now.at_us, debt), 0

@@ -118,6 +118,10 @@ local function money(i, hash, counts, reserved, name, cap, ends)
   warn(i, hash, used, cap, counts[at + 4], '|wu', name .. '_usd')
 end
 
+local function keep(key, at, debt)
+  call('SET', key, text(at) .. ' ' .. text(debt), 'PX', math.floor(debt / 1000000) + 10000)
+end
+
 for i, s in ipairs(scopes) do
   if s[2] > 0 then
     local at, debt = now, 0
@@ -127,7 +131,10 @@ for i, s in ipairs(scopes) do
       at, debt = tonumber(a), tonumber(d)
       local passed = now - at
       if passed >= 0 then at, debt = now, math.max(0, debt - passed * 1000)
-      elseif passed <= -SKEW_US then at = now end
+      elseif passed <= -SKEW_US then
+        at = now -- the clock was set back: kept at once, or a full meter would stand in the future and never drain
+        keep(KEYS[s[2]], at, debt)
+      end
     end
     local after = debt + s[3]
     if after > s[4] then refuse(i, 'quota.rps', math.floor((after - s[4] + 999) / 1000))
@@ -156,7 +163,7 @@ local counted = taken and not ask.probe
 
 -- 2. Take it.
 if taken then
-  for _, m in ipairs(meters) do call('SET', m[1], text(m[2]) .. ' ' .. text(m[3]), 'PX', math.floor(m[3] / 1000000) + 10000) end
+  for _, m in ipairs(meters) do keep(m[1], m[2], m[3]) end
 end
 if counted then
   for i, s in ipairs(scopes) do

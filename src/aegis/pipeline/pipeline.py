@@ -27,6 +27,7 @@ from aegis.pipeline.recorder import Recorded, Recorder, Session
 from aegis.pipeline.stage import SoFar, Stage
 from aegis.pipeline.stages.decide import decide
 from aegis.pipeline.stages.enforce import enforced
+from aegis.quota import limits
 
 JUDGED_AGAIN = 3
 TIMEOUTS = frozenset({"policy.timeout", "inference.timeout"})
@@ -214,7 +215,7 @@ def unavailable(detail: str) -> Problem:
 def retry_after(so_far: SoFar) -> float | None:
     """Seconds until the strictest limit has room again, as stage 2 read it."""
     reading = so_far.facts.get("rate_limit")
-    return None if reading is None else reading.retry_after_s
+    return None if reading is None else limits.retry_after_s(reading)
 
 
 def session_of(so_far: SoFar) -> Session | None:

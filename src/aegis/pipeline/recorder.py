@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -38,11 +38,17 @@ class Recorded:
     appended: Appended
     action_salt: bytes
     openings: Mapping[str, Any]
+    team: str | None
+    user: str | None
+    tool: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an allowed action ended. `reported`: by the caller's word, not by Aegis's own eyes."""
+    """How an allowed action ended. `reported`: by the caller's word, not by Aegis's own eyes.
+
+    `kept` goes into the row's body, for a later reader of it.
+    """
 
     status: str
     output: JsonTree
@@ -52,6 +58,8 @@ class Outcome:
     effect: str | None = None
     reported: bool = False
     results: tuple[StageResult, ...] = ()
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    by: str = "aegis"
 
 
 class Recorder:
@@ -82,7 +90,7 @@ class Recorder:
             "context": call.context.given,
         }
         state = {result.name: result.features for result in so_far.results if result.features}
-        stages = [stage_leaf(result) for result in so_far.results]
+        stages = [stage_leaf(result, call.received_at) for result in so_far.results]
         fields: dict[str, Any] = {
             "eid": call.decision_id,
             "door": call.door,
@@ -91,20 +99,18 @@ class Recorder:
             "digest": commitment(action_salt, call.action.digest.encode()),
             "verdict": decision.verdict.word,
             "risk": decision.risk_ppm,
-            "rule": decision.rule,
             "findings": [row_finding(f, view) for f in decision.findings[:FINDINGS_IN_ROW]],
-            "stages": flight.root(stages),
-            "policy": policy,
-            "engine": engine,
+            "stages": flight.root_of_encoded(stages),
             "inputs": commitment(inputs_salt, canonical(inputs).encode()),
             "state": commitment(state_salt, canonical(state).encode()),
         }
+        for member, text in (("rule", decision.rule), ("policy", policy), ("engine", engine), ("approval", approval)):
+            if text:
+                fields[member] = text
         if len(decision.findings) > FINDINGS_IN_ROW:
-            fields["findings_rest"] = len(decision.findings) - FINDINGS_IN_ROW
+            fields["more"] = len(decision.findings) - FINDINGS_IN_ROW
         if outcome_due is not None:
             fields["outcome_due"] = iso(outcome_due)
-        if approval is not None:
-            fields["approval"] = approval
         if call.action.resource is not None:
             fields["resource"] = pseudonym(view.label_key, "resource", call.action.resource)
         if call.context.parent is not None:
@@ -117,13 +123,15 @@ class Recorder:
             "digest": {"salt": action_salt.hex(), "payload": call.action.digest},
             "state": {"salt": state_salt.hex(), "payload": state},
         }
-        body = dump({"flight": [flight_stage(r) for r in so_far.results], "stages": stages, "openings": openings})
+        body = dump(
+            {"flight": [flight_stage(r) for r in so_far.results], "leaves": texts(stages), "openings": openings}
+        )
         draft = Draft(
             tenant=call.tenant,
             kind="decision",
             rid=call.decision_id,
             fields=fields,
-            agent=call.principal.agent,
+            agent=call.principal.agent or call.principal.subject,
             team=fields.get("team"),
             user=user,
             session=call.session_id,
@@ -139,12 +147,12 @@ class Recorder:
             judged_epoch=view.kill_epoch if decision.verdict.may_run else None,
         )
         appended = await self._ledger.append(draft)
-        return Recorded(appended, action_salt, openings)
+        return Recorded(appended, action_salt, openings, draft.team, user, fields["tool"])
 
     async def ended(self, decided: Decided, outcome: Outcome, view: TenantView) -> Appended:
         """The outcome row of an allowed decision, or a row of kind `late` when the worker has closed it already."""
         output_salt = self._random(SALT_BYTES)
-        stages = [stage_leaf(result) for result in outcome.results]
+        stages = [stage_leaf(result, decided.received_at) for result in outcome.results]
         fields: dict[str, Any] = {
             "eid": decided.decision_id,
             "of": decided.seq,
@@ -152,12 +160,12 @@ class Recorder:
             "outputs": commitment(output_salt, canonical(outcome.output).encode()),
             "findings": [row_finding(f, view) for f in outcome.findings[:FINDINGS_IN_ROW]],
             "usage": usage_fields(outcome.usage),
-            "by": "caller" if outcome.reported else "aegis",
+            "by": "caller" if outcome.reported else outcome.by,
         }
         if len(outcome.findings) > FINDINGS_IN_ROW:
-            fields["findings_rest"] = len(outcome.findings) - FINDINGS_IN_ROW
+            fields["more"] = len(outcome.findings) - FINDINGS_IN_ROW
         if stages:
-            fields["stages"] = flight.root(stages)
+            fields["stages"] = flight.root_of_encoded(stages)
         if outcome.executed_digest is not None:
             fields["executed"] = commitment(decided.action_salt, outcome.executed_digest.encode())
         if outcome.effect is not None:
@@ -169,8 +177,9 @@ class Recorder:
         body = dump(
             {
                 "flight": [flight_stage(result) for result in outcome.results],
-                "stages": stages,
+                "leaves": texts(stages),
                 "openings": {"outputs": {"salt": output_salt.hex(), "payload": outcome.output}},
+                **outcome.kept,
             }
         )
         kind = "late" if decided.is_closed else "outcome"
@@ -196,9 +205,9 @@ class Recorder:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What a row says of its session. `user_known` is `verified` or `asserted`."""
+    """What a row says of session, team and user. `user_known` is `verified` or `asserted`."""
 
-    id: str
+    id: str | None
     team: str | None = None
     user: str | None = None
     user_known: str | None = None
@@ -217,6 +226,7 @@ class Decided:
     user: str | None
     session: str | None
     tool: str | None
+    received_at: MicroSeconds
     is_closed: bool = False
 
 
@@ -224,7 +234,8 @@ def add_session(fields: dict[str, Any], session: Session | None, view: TenantVie
     """Puts session, team and user into the row; returns the user's pseudonym, which the look-up column repeats."""
     if session is None:
         return None
-    fields["session"] = session.id
+    if session.id is not None:
+        fields["session"] = session.id
     if session.team is not None:
         fields["team"] = session.team
     if session.user is None:
@@ -247,16 +258,21 @@ def plain(text: str, view: TenantView, kind: str) -> str:
     return text if _PLAIN.fullmatch(text) else pseudonym(view.label_key, kind, text)
 
 
-def stage_leaf(result: StageResult) -> dict[str, Any]:
-    """The stage as it stands in the flight record's tree."""
-    return {
-        "n": STAGES.index(result.name),
-        "name": result.name,
-        "start": iso(result.started_at),
-        "us": result.took_us,
-        "verdict": result.word,
-        "codes": [found.code for found in result.findings],
-    }
+def stage_leaf(result: StageResult, call_began: MicroSeconds) -> bytes:
+    """The stage as it stands in the flight record's tree; times are microseconds since the call came in."""
+    start = max(0, result.started_at - call_began)
+    return flight.StageLeaf(
+        n=STAGES.index(result.name),
+        name=result.name,
+        start=start,
+        end=start + result.took_us,
+        verdict=result.word,
+        codes=tuple(found.code for found in result.findings),
+    ).encode()
+
+
+def texts(leaves: Sequence[bytes]) -> list[str]:
+    return [leaf.decode() for leaf in leaves]
 
 
 def flight_stage(result: StageResult) -> dict[str, Any]:
@@ -284,7 +300,8 @@ def dump(body: Mapping[str, Any]) -> bytes:
     data = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
     if len(data) <= BODY_LIMIT:
         return data
-    kept = {"flight": body["flight"], "stages": body["stages"], "openings": {}, "withheld": "over the size limit"}
+    kept = {name: value for name, value in body.items() if name not in ("openings", "answer")}
+    kept |= {"openings": {}, "withheld": "over the size limit"}
     return orjson.dumps(kept, default=str)
 
 

@@ -107,7 +107,7 @@ def problem_headers(problem: Problem) -> Headers:
     return headers
 
 
-def request_id(headers: dict[bytes, bytes]) -> bytes:
+def request_id(scope: Scope) -> bytes:
     """The caller's `x-request-id` where it is a plain word, else a new one."""
-    given = headers.get(b"x-request-id", b"")
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
     return given if 0 < len(given) <= 128 and given.replace(b"-", b"").isalnum() else uuid7().encode()

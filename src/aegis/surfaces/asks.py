@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from aegis.kernel.call import Action, Call, Context, Principal
 from aegis.kernel.clock import MicroSeconds
 from aegis.kernel.jsontree import JsonTree, action_digest, has_num_member
-
 from aegis.kernel.record import Usage
 from aegis.kernel.tenancy import TenantView
 from aegis.surfaces.members import Members
@@ -110,8 +109,8 @@ def _client_seen(seen: dict[str, JsonTree], outer: Members) -> tuple[int, str] |
     members = Members(seen, ("size", "root"), "/context/client_seen")
     size = members.whole("size", required=True)
     root = members.text("root", required=True, limit=64)
-    if root is not None and not (root.isascii() and root.replace("+", "").replace("/", "").replace("=", "").isalnum()):
-        members.wrong("root", "expected a root hash as hex or base64")
+    if root is not None and (len(root) != 64 or root.strip("0123456789abcdef")):
+        members.wrong("root", "expected a root hash as 64 hex digits")
     outer.errors += members.errors
     return None if size is None or root is None else (size, root)
 

@@ -37,11 +37,19 @@ def reach(view: TenantView, scope: str) -> tuple[str, ...]:
     return (scope,)
 
 
-def judge(view: TenantView, call: CallScope) -> tuple[Finding, ...]:
+def judge(
+    view: TenantView,
+    *,
+    agent: str | None,
+    team: str | None,
+    tool: str,
+    session: str | None,
+    asked: str | None = None,
+) -> tuple[Finding, ...]:
     """One finding for each engaged switch that covers the call; the person's reason never stands in it."""
     if not view.switches:
         return ()
-    of_call = scopes(call)
+    of_call = scopes(CallScope(agent, team, tool, session, asked))
     return tuple(
         finding("kill_switch.engaged", scope=scope)
         for scope in sorted(view.switches)

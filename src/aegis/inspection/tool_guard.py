@@ -132,6 +132,8 @@ def _slipped(asked: str, name: str) -> bool:
     if len(ours) != len(theirs):
         joined, other = "".join(ours), "".join(theirs)
         return joined == other and len(joined) >= SHORTEST_FOR_TWO_EDITS and asked != name
+    if "".join(ours) == "".join(theirs) and ours != theirs:
+        return len(name) >= SHORTEST_FOR_ONE_EDIT
     different = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
     if len(different) != 1 or len(name) < SHORTEST_FOR_ONE_EDIT:
         return False
@@ -139,7 +141,8 @@ def _slipped(asked: str, name: str) -> bool:
 
 
 def _misspelt(ours: str, theirs: str, *, whole: int) -> bool:
-    """Swapped letters count in any word; a lost or added one from five letters on, another one from six on."""
+    """Swapped letters count in any word; a lost or added one from five letters on (three in long
+    names), another one from six on."""
     if ours.isdigit() or theirs.isdigit() or frozenset((ours, theirs)) in _WORDS_ALIKE or _inflected(ours, theirs):
         return False
     if ours.rstrip("0123456789") == theirs.rstrip("0123456789"):
@@ -148,7 +151,8 @@ def _misspelt(ours: str, theirs: str, *, whole: int) -> bool:
     distance = _distance(ours, theirs)
     if short == long and sorted(ours) == sorted(theirs):
         return short >= 3 and distance == 1
-    if ours[0] != theirs[0] or long < (5 if short < long else 6):
+    least = 6 if short == long else 3 if whole >= SHORTEST_FOR_TWO_EDITS else 5
+    if ours[0] != theirs[0] or long < least or short < 2:
         return False
     return distance <= (2 if whole >= SHORTEST_FOR_TWO_EDITS and short >= 8 else 1)
 

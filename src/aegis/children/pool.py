@@ -235,6 +235,10 @@ class ChildPool:
         )
 
     @property
+    def deadline_ms(self) -> int:
+        return round(self._deadline_s * 1000)
+
+    @property
     def waiting(self) -> int:
         return len(self._waiting)
 

@@ -28,8 +28,9 @@ def judge(
 
     `tool` is the canonical name. `resources` holds what the caller named and what the arguments themselves name
     (tables, paths, hosts): all of them must be covered, for a caller may name another resource than it touches.
-    `opened_by` is who opened the session, None without one; `own` are the names that the agent itself goes by (its
-    id, subject and credential): without them nobody can be told from the agent, and the clause counts as broken.
+    `opened_by` is the credential or subject that opened the session, None without one; `own` are the names that the
+    agent itself goes by (its id, subject and credential): without them nobody can be told from the agent, and the
+    clause counts as broken.
     """
     if contract is None:
         return ()

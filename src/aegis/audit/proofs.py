@@ -12,6 +12,7 @@ HEADER = "c2sp.org/tlog-proof@v1"
 MAX_PATH = 63
 MAX_PROOF_BYTES = 1 << 20
 
+_OTHER_VERSION = re.compile(r"c2sp\.org/tlog-proof@v[0-9]{1,9}")
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
 
 
@@ -50,8 +51,8 @@ def parse_proof(text: str) -> Proof:
     head, blank, note = text.partition("\n\n")
     lines = head.split("\n")
     if lines[0] != HEADER:
-        known = lines[0].startswith("c2sp.org/tlog-proof@")
-        raise ProofTextError(f"expected the line {HEADER}", "E_FORMAT_VERSION" if known else "E_INCLUSION")
+        is_other_version = _OTHER_VERSION.fullmatch(lines[0]) is not None
+        raise ProofTextError(f"expected the line {HEADER}", "E_FORMAT_VERSION" if is_other_version else "E_INCLUSION")
     if not blank or not note:
         raise ProofTextError("expected a blank line and a checkpoint")
     rest = lines[1:]

@@ -56,7 +56,7 @@ def parse_path(path: str) -> Tile:
     level = None if parts[1] == "entries" else int(parts[1])
     width = WIDTH if parts[3] is None else int(parts[3])
     tile = Tile(level, int(parts[2].replace("x", "").replace("/", "")), width)
-    if (level or 0) > MAX_LEVEL or tile.path != path:
+    if (level or 0) > MAX_LEVEL or width > WIDTH or tile.path != path:
         raise TileError(f"couldn't read the path of a tile: got {path[:100]!r}")
     return tile
 
@@ -175,16 +175,18 @@ class Directory:
             return None
         except OSError as error:
             raise TileError(f"couldn't read {path}: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
+        try:
+            found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
                 raise TileError(f"couldn't read {path}: expected a plain file")
             if found.st_size > limit:
                 raise TileError(f"couldn't read {path}: expected at most {limit} bytes, got {found.st_size}")
-            try:
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
                 return file.read(limit)
-            except OSError as error:
-                raise TileError(f"couldn't read {path}: {error.strerror}") from None
+        except OSError as error:
+            raise TileError(f"couldn't read {path}: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
 
     def hashes(self, tile: Tile) -> list[bytes] | None:
         """The tile's hashes, None when it isn't there. Raises TileError when it doesn't hold `tile.width` of them."""

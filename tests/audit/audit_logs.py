@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from aegis.audit import merkle, notes, proofs, receipts, rows, tiles
+from aegis.audit import canonical, flight, merkle, notes, proofs, receipts, rows, tiles
 from aegis.kernel.clock import from_iso, iso
 from aegis.kernel.record import CLASSES
 
@@ -170,14 +171,10 @@ class LogMaker:
 
 def signed(row: dict[str, Any], writer: rows.Writer) -> bytes:
     """The entry of `row`, whether or not the format takes it: for lies that are well signed."""
-    from aegis.audit import canonical
-
     return sealed(canonical.encode(row), writer)
 
 
 def sealed(row_bytes: bytes, writer: rows.Writer) -> bytes:
-    import base64
-
     return row_bytes + b"\n" + base64.b64encode(writer.sign(row_bytes))
 
 
@@ -189,8 +186,6 @@ def flight_of(verdict: str) -> list[dict[str, Any]]:
 
 
 def flight_root(stages: list[dict[str, Any]]) -> str:
-    from aegis.audit import flight
-
     return flight.root(stages)
 
 

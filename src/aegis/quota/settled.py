@@ -66,14 +66,14 @@ class _Tenant:
     def hold(self, made: Reservation) -> None:
         self.open[made.decision_id] = made
         heappush(self.due, (made.due_us, made.decision_id))
-        self.reserved.update({scope: made.micro_usd for scope in made.scopes})
+        self.reserved.update(dict.fromkeys(made.scopes, made.micro_usd))
         self.in_flight.update(made.in_flight)
 
     def drop(self, decision_id: str) -> bool:
         made = self.open.pop(decision_id, None)
         if made is None:
             return False
-        self.reserved.subtract({scope: made.micro_usd for scope in made.scopes})
+        self.reserved.subtract(dict.fromkeys(made.scopes, made.micro_usd))
         self.in_flight.subtract(made.in_flight)
         return True
 

@@ -20,7 +20,7 @@ WRITE = Tool("crm.api", "write")
 def test_an_origin_is_taken_apart_once() -> None:
     assert parse_origin("http://[2001:db8::1]:8080") == Origin("http", "2001:db8::1", 8080, "")
     assert parse_origin("http://[2001:db8::1]:8080").url == "http://[2001:db8::1]:8080"
-    assert ORIGIN == Origin("https", "api.example.com", 443, "/v2")
+    assert Origin("https", "api.example.com", 443, "/v2") == ORIGIN
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ READ, WRITE = Tool("db.query", "read"), Tool("db.write", "write")
 async def owner(postgres: Any) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(postgres.owner_url)
     await connection.execute(
-        "DROP SCHEMA IF EXISTS shop CASCADE; CREATE SCHEMA shop; CREATE TABLE shop.items (id int PRIMARY KEY, name text)"
+        "DROP SCHEMA IF EXISTS shop CASCADE; CREATE SCHEMA shop;"
+        "CREATE TABLE shop.items (id int PRIMARY KEY, name text)"
     )
     await connection.execute("INSERT INTO shop.items SELECT n, 'item ' || n FROM generate_series(1, 5) n")
     yield connection
@@ -95,9 +96,10 @@ async def test_a_tool_that_reads_can_not_write(
 @pytest.mark.parametrize(
     "query",
     [
-        "", "  ", "-- nothing", "COMMIT", "/* a */ commit", "ROLLBACK", "BEGIN", "PREPARE TRANSACTION 'x'", "SAVEPOINT a",
-        "COPY shop.items TO STDOUT", "COPY shop.items FROM STDIN", "(COPY shop.items TO STDOUT)", "LISTEN x", "NOTIFY x",
-        "UNLISTEN *", "SET statement_timeout = 0", "RESET ALL", "DISCARD ALL", "LOAD 'x'", "VACUUM", "LOCK shop.items",
+        "", "  ", "-- nothing", "COMMIT", "/* a */ commit", "ROLLBACK", "BEGIN", "PREPARE TRANSACTION 'x'",
+        "SAVEPOINT a", "COPY shop.items TO STDOUT", "COPY shop.items FROM STDIN", "(COPY shop.items TO STDOUT)",
+        "LISTEN x", "NOTIFY x", "UNLISTEN *", "SET statement_timeout = 0", "RESET ALL", "DISCARD ALL", "LOAD 'x'",
+        "VACUUM", "LOCK shop.items",
         "DECLARE c CURSOR FOR SELECT 1", "EXECUTE p", "END", "/* /* */ COMMIT */", "/* open", "1", "SELECT 1\0",
     ],
 )  # fmt: skip

@@ -134,7 +134,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if left_out and os.environ.get("AEGIS_REQUIRE_ALL") == "1" and exitstatus == 0:
+    of_the_machine = [reason for reason in left_out if "shared vectors" not in reason and "empty parameter" not in reason]
+    if of_the_machine and os.environ.get("AEGIS_REQUIRE_ALL") == "1" and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -148,7 +149,7 @@ async def tenant(database: Database) -> NewTenant:
 
 @dataclass(eq=False)
 class Wire:
-    """A PostgreSQL address that can be cut: `url` leads through a socket of its own, except between `cut` and `mend`."""
+    """A PostgreSQL address that can be cut: `url` leads nowhere between `cut` and `mend`."""
 
     url: str
     socket: Path

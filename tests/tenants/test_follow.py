@@ -164,5 +164,3 @@ async def test_what_is_no_message_is_passed_over(
         await until(lambda: orders)
     await client.aclose()
     assert orders == [(tenant.id, "tenant", 1)]
-
-

@@ -56,7 +56,7 @@ async def test_a_view_holds_what_every_control_table_says(views: Views, tenant: 
         "INSERT INTO control.kill_switches (tenant, scope, epoch, reason, engaged_by)"
         " VALUES ($1, 'tool:sql', 3, 'because', 'usr_a')"
     )
-    await write("UPDATE control.settings SET body = '{\"thresholds\": {\"kill\": 0.8}}' WHERE tenant = $1")
+    await write('UPDATE control.settings SET body = \'{"thresholds": {"kill": 0.8}}\' WHERE tenant = $1')
 
     view = await views.get(tenant.id)
 
@@ -75,9 +75,7 @@ async def test_a_view_holds_what_every_control_table_says(views: Views, tenant: 
     assert view.keys[tenant.admin.id].role == "admin"
 
 
-async def test_a_refresh_shares_the_tables_without_news(
-    views: Views, tenant: NewTenant, database: Database
-) -> None:
+async def test_a_refresh_shares_the_tables_without_news(views: Views, tenant: NewTenant, database: Database) -> None:
     before = await views.get(tenant.id)
     async with database.scope(tenant.id) as connection:
         agent = await create_agent(connection, tenant.id, "newcomer")
@@ -115,9 +113,9 @@ async def test_a_row_that_cannot_be_understood_closes_the_tenant_until_it_is_men
     views: Views, tenant: NewTenant, write: Write
 ) -> None:
     await write("INSERT INTO control.contracts (tenant, agent, body) VALUES ($1, 'agt_a', '{\"mode\": \"enforce\"}')")
-    await write("UPDATE control.contracts SET body = '{\"expires_at\": \"soon\"}' WHERE tenant = $1")
+    await write('UPDATE control.contracts SET body = \'{"expires_at": "soon"}\' WHERE tenant = $1')
     assert (await views.get(tenant.id)).status == "unreadable"
-    await write("UPDATE control.contracts SET body = '{\"mode\": \"shadow\"}' WHERE tenant = $1")
+    await write('UPDATE control.contracts SET body = \'{"mode": "shadow"}\' WHERE tenant = $1')
     mended = await views.refresh(tenant.id)
     assert mended.status == "active" and mended.contracts["agt_a"].mode == "shadow"
 
@@ -151,9 +149,7 @@ async def test_callers_that_come_together_get_one_view(views: Views, tenant: New
     assert views.peek(tenant.id) is found[0]
 
 
-async def test_a_version_that_is_not_there_yet_is_an_error_and_the_view_stays(
-    views: Views, tenant: NewTenant
-) -> None:
+async def test_a_version_that_is_not_there_yet_is_an_error_and_the_view_stays(views: Views, tenant: NewTenant) -> None:
     held = await views.get(tenant.id)
     with pytest.raises(ViewUnavailable) as raised:
         await views.refresh(tenant.id, at_least_version=held.version + 1)

@@ -144,13 +144,15 @@ class Views:
         if after is None:
             raise UnknownTenant(tenant)
         old, new = before.view if before else None, after.view
-        if old is not None and (new.version < old.version or new.kill_epoch < old.kill_epoch):
-            raise ViewUnavailable(f"couldn't take tenant {tenant}: expected version {old.version} or more")
+        if old is not None:
+            if (new.version, new.kill_epoch) == (old.version, old.kill_epoch):
+                return old
+            if new.version < old.version or new.kill_epoch < old.kill_epoch:
+                raise ViewUnavailable(f"couldn't take tenant {tenant}: expected version {old.version} or more")
         self._held[tenant] = after
         self._views[tenant] = new
-        if old is None or new.version != old.version or new.kill_epoch != old.kill_epoch:
-            for callback in tuple(self._subscribers):
-                callback(tenant, old, new)
+        for callback in tuple(self._subscribers):
+            callback(tenant, old, new)
         return new
 
 

@@ -29,7 +29,7 @@ _LEXICON: dict[str, str] = {
           " restriccion* consigne consignes règle règles directive* restriction* istruzion* regola regole direttiv*"
           " vincol* restrizion* instruç* regra regras diretriz* restriç* инструкци* правил* указани* предписани*"
           " ограничени* директив* 指令 指示 规则 规定 限制 提示词 ルール 指令 規則 制限 命令 提示",
-    "PV": "earlier top received previous prior earlier above preceding before former foregoing existing original initial past old"
+    "PV": "vorher earlier top received previous prior earlier above preceding before former foregoing existing original initial past old"
           " aforementioned given so-far bisherigen bisherige vorherigen vorherige vorigen obigen obige früheren alten"
           " anterior anteriores previa previas previo previos précédent* antérieur* precedent* ci-dessus sopra"
           " предыдущ* прежн* ранее выше 之前 以前 前面 上面 先前 此前 これまで 以前 前の 上記 今までの 先の",
@@ -124,7 +124,7 @@ _LEXICON: dict[str, str] = {
     "SI": "silently secretly quietly discreetly covertly stealthily unnoticed invisibly heimlich stillschweigend"
           " silenciosamente secretamente discrètement secrètement silenziosamente тайно незаметно молча 悄悄 秘密地 こっそり"
           " 黙って",
-    "FO": "beachte beachten seguire seguite sigan respecter acate follow obey comply adhere respect heed observe apply befolge befolgen gehorche obedece obedeces sigue sigas"
+    "FO": "соблюдать следовать beachte beachten seguire seguite sigan respecter acate follow obey comply adhere respect heed observe apply befolge befolgen gehorche obedece obedeces sigue sigas"
           " obéis obéissez suis suivez obbedisci segui obedeça siga следуй следуйте подчиняйся соблюдай 遵守 服从 遵循 听从"
           " 従って 従う 従え",
     "LO": "longer more anymore mehr ya plus più mais больше 不再 もう",
@@ -134,7 +134,7 @@ _LEXICON: dict[str, str] = {
           " antwortest beantwort* contestar responder répondre rispondere responda отвечать ответить 回答 回复 答える 返信",
     "MU": "must should shall has-to have-to need-to needs-to ought required instructed ordered musst muss sollst soll debes"
           " debe dois doit deve devi deves должен должна обязан 必须 应该 要 必ず してください",
-    "NW": "new updated following real actual true latest neue neuen nueva nuevas nuevo nouvelle nouvelles nuova nuove"
+    "NW": "next new updated following real actual true latest neue neuen nueva nuevas nuevo nouvelle nouvelles nuova nuove"
           " novo nova novas новые новая новое 新 新しい 次の",
     "OL": "old previous earlier other former any all original existing ones",
     "TK": "task tasks job mission goal objective purpose assignment aufgabe tarea tâche compito tarefa задач* задание 任务"
@@ -150,11 +150,11 @@ _LEXICON: dict[str, str] = {
     "FR": "unrestricted uncensored unfiltered jailbroken freed amoral unlimited unmoderated unaligned"
           " unrestrained unbound limitless unshackled uncontrolled lawless unbeschränkt uneingeschränkt unzensiert"
           " irrestricto débridé senza-limiti без-ограничений 不受限制 无限制 越狱 制限のない 無制限",
-    "LI": "restriction restrictions rules filter filters limits limit guardrails guardrail policy policies ethics ethical"
+    "LI": "refusals restriction restrictions rules filter filters limits limit guardrails guardrail policy policies ethics ethical"
           " morals moral censorship guidelines constraints boundaries safeguards content-policy limitations inhibitions"
           " regeln grenzen restricciones límites reglas restrictions limites règles limiti regole restrizioni restrições"
           " limites regras ограничений правил фильтров 限制 规则 约束 制限 ルール confidentiality safety refusal",
-    "MD": "dan developer-mode debug-mode god-mode maintenance-mode sudo-mode root-mode evil-twin alter-ego admin-mode"
+    "MD": "jailbreak-mode dan developer-mode debug-mode god-mode maintenance-mode sudo-mode root-mode evil-twin alter-ego admin-mode"
           " unrestricted-mode test-mode free-mode opposite-mode evil rogue jailbroken stan dude aim entwicklermodus"
           " modo-desarrollador mode-développeur 开发者模式 開発者モード villain anti-gpt",
     "RE": "refuse refuses refused decline declines deny denies hesitate hesitates object complain asks question",
@@ -163,7 +163,7 @@ _LEXICON: dict[str, str] = {
           " aucune senza nessuna sem nenhuma нет без больше 没有 无 不受 のない なし plus",
     "UN": "you're you are you've bist eres es sei é estás estas",
     "RD": "reads reading processes processing handles handling sees seeing parses parsing summarises summarizes summarising summarizing indexes index crawls crawling scans scanning reviews reviewing evaluates liest lee lit legge lê читает",
-    "VO": "void obsolete revoked cancelled canceled suspended lifted invalid overruled outdated rescinded repealed superseded inoperative dead nullified ungültig aufgehoben anuladas annulées annullate недействительн* отменен* 无效 作废 無効です 無効",
+    "VO": "gone deleted unwritten void obsolete revoked cancelled canceled suspended lifted invalid overruled outdated rescinded repealed superseded inoperative dead nullified ungültig aufgehoben anuladas annulées annullate недействительн* отменен* 无效 作废 無効です 無効",
     # putting together and decoding
     "JO": "concatenate concat join combine assemble glue merge reassemble append stitch put-together",
     "DC": "decode decrypt decipher unscramble rot13 rot-13 base64 base-64 hex base32 deobfuscate unhex reverse translate"
@@ -191,7 +191,7 @@ _COMPOUNDS = (
     "developer mode", "debug mode", "god mode", "maintenance mode", "sudo mode", "root mode", "evil twin", "alter ego",
     "admin mode", "opposite mode", "carry out", "carry them out", "put together", "red team", "straight away",
     "content policy", "must not", "safety checks", "prompt del sistema", "prompt do sistema", "prompt di sistema",
-    "invite système", "prompt système", "системный промпт", "unrestricted mode", "let know", "so far", "has to", "have to", "need to", "needs to",
+    "invite système", "prompt système", "системный промпт", "unrestricted mode", "jailbreak mode", "free mode", "test mode", "let know", "so far", "has to", "have to", "need to", "needs to",
 )
 _AS = {
     "large language model": "language-model", "ai system": "ai-agent", "ai systems": "ai-agent", "ai models": "ai-model",

@@ -1,6 +1,6 @@
-"""The linear model's weights: one signed byte for each bucket that hashed words fall into.
+"""The linear model beside the rules: one signed byte for each bucket that hashed words and word classes fall into.
 
-File: 4 bytes scale (IEEE 754 single, little-endian), 4 bytes bias, then 2**15 signed bytes. Made by `bench/train`.
+File: scale and bias (IEEE 754 single, little-endian), then 2**14 signed bytes. Made by `bench/train/train_injection.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from functools import cache
 from pathlib import Path
 from zlib import crc32
 
-BUCKETS = 1 << 15
+from aegis.inspection import lexicon
+
+BUCKETS = 1 << 14
+PAIR_GAP = 6
 FILE = Path(__file__).parent / "model" / "injection.weights"
 
 
@@ -36,15 +39,25 @@ class Weights:
 
 
 def features(sentences: Sequence[Sequence[str]]) -> Iterator[int]:
-    """Buckets of the stems of words, of neighbours, and of pairs one apart."""
+    """Buckets of word classes, of ordered pairs of classes up to PAIR_GAP words apart, of stems and their neighbours."""
     for words in sentences:
-        stems = [w if w.isupper() else w[:6] for w in words]
-        for i, stem in enumerate(stems):
-            yield crc32(stem.encode("utf-8", "surrogatepass")) % BUCKETS
-            if i:
-                yield crc32(f"{stems[i - 1]} {stem}".encode("utf-8", "surrogatepass")) % BUCKETS
-            if i > 1:
-                yield crc32(f"{stems[i - 2]} * {stem}".encode("utf-8", "surrogatepass")) % BUCKETS
+        last: list[tuple[int, str]] = []
+        before = ""
+        for position, word in enumerate(words):
+            stem = word if word.isupper() else word[:6]
+            yield _bucket(stem)
+            yield _bucket(f"{before} {stem}")
+            before = stem
+            last = [(at, name) for at, name in last if position - at <= PAIR_GAP]
+            for name in sorted(lexicon.classes_of(word)):
+                yield _bucket("class " + name)
+                for _, earlier in last:
+                    yield _bucket(f"{earlier}>{name}")
+            last.extend((position, name) for name in sorted(lexicon.classes_of(word)))
+
+
+def _bucket(feature: str) -> int:
+    return crc32(feature.encode("utf-8", "surrogatepass")) % BUCKETS
 
 
 def unpacked(raw: bytes) -> Weights:

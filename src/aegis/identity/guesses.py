@@ -1,4 +1,4 @@
-"""How often a secret may be guessed: after some failures each further one costs a longer wait. Pure but for its memory."""
+"""How often a secret may be guessed: after some failures each further one costs a longer wait."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from aegis.kernel.clock import MicroSeconds
 
 FREE = 5
+FREE_FOR_PEER = 50
+"""Many people may stand behind one address."""
 FIRST_WAIT_US = 1_000_000
 LONGEST_WAIT_US = 15 * 60 * 1_000_000
 FORGOTTEN_US = 3600 * 1_000_000
@@ -22,12 +24,13 @@ class _Tries:
 
 
 class Guesses:
-    """Failures by key. Five are free, then the wait doubles from 1 s to 15 min; an hour without one forgets them.
+    """Failures by key, in the memory of one process. `free` of them cost nothing, then the wait doubles from 1 s to 15 min; an hour without one forgets them.
 
     Success forgets its own key only, so that one right password doesn't open the way for guesses at others.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, free: int = FREE) -> None:
+        self._free = free
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
 
     def wait_us(self, key: str, now: MicroSeconds) -> MicroSeconds:
@@ -44,8 +47,8 @@ class Guesses:
         tries = self._tries.setdefault(key, _Tries(0, 0, now))
         tries.failures += 1
         tries.last_at = now
-        if tries.failures > FREE:
-            tries.wait_until = now + min(LONGEST_WAIT_US, FIRST_WAIT_US << min(20, tries.failures - FREE - 1))
+        if tries.failures > self._free:
+            tries.wait_until = now + min(LONGEST_WAIT_US, FIRST_WAIT_US << min(20, tries.failures - self._free - 1))
         self._tries.move_to_end(key)
         while len(self._tries) > MAX_REMEMBERED:
             self._tries.popitem(last=False)

@@ -12,7 +12,7 @@ import asyncpg
 
 from aegis.db.database import Connection, Database
 from aegis.db.statements import statements
-from aegis.identity.guesses import Guesses
+from aegis.identity.guesses import FREE_FOR_PEER, Guesses
 from aegis.identity.passwords import PasswordChecks, TooManyAtOnce
 from aegis.identity.tokens import IssuedToken, TokenSigner
 from aegis.kernel import api_key
@@ -31,12 +31,13 @@ class SignOn:
 
     def __init__(self, database: Database, signer: TokenSigner, clock: Callable[[], MicroSeconds]) -> None:
         self._database, self._signer, self._clock = database, signer, clock
-        self._passwords, self._guesses = PasswordChecks(), Guesses()
+        self._passwords = PasswordChecks()
+        self._by_account, self._by_peer = Guesses(), Guesses(FREE_FOR_PEER)
 
     async def person(self, email: str, password: str, *, peer: str) -> IssuedToken:
         """Raises Problem 401, 429 with `retry_after`, or 503."""
-        keys = (f"person:{email.lower()[:255]}:{peer}", f"peer:{peer}")
-        self._wait(keys)
+        account = f"person:{email.lower()[:255]}:{peer}"
+        self._wait(account, peer)
         record = None
         if 0 < len(email) <= 255 and "\x00" not in email:
             try:
@@ -49,16 +50,16 @@ class SignOn:
         except TooManyAtOnce:
             raise Problem(429, "auth.throttled", "too many sign-ons at once", retry_after_s=1) from None
         if not is_right or record is None:
-            raise self._refused(keys)
-        self._guesses.succeeded(keys[0])
+            raise self._refused(account, peer)
+        self._by_account.succeeded(account)
         return self._signer.issue(
             tenant=record["tenant"], subject=record["id"], role=Role(record["role"]), now=self._clock()
         )
 
     async def agent(self, agent: str, secret: str, *, peer: str) -> IssuedToken:
         """Raises Problem 401, 429 with `retry_after`, or 503. Whether the agent may act is stage 1's."""
-        keys = (f"agent:{agent[:64]}:{peer}", f"peer:{peer}")
-        self._wait(keys)
+        account = f"agent:{agent[:64]}:{peer}"
+        self._wait(account, peer)
         parsed, record = api_key.parse_agent_secret(secret), None
         if parsed is not None and len(agent) <= 64 and agent.isascii() and "\x00" not in agent:
             try:
@@ -70,19 +71,19 @@ class SignOn:
         stored = record["secret_digest"] if record is not None else None
         is_right = api_key.matches(record["label_key"] if record else _NOBODY, given, stored or _NOBODY)
         if not is_right or stored is None or parsed is None:
-            raise self._refused(keys)
-        self._guesses.succeeded(keys[0])
+            raise self._refused(account, peer)
+        self._by_account.succeeded(account)
         return self._signer.issue(tenant=parsed.tenant, subject=agent, role=Role.AGENT, now=self._clock(), agent=agent)
 
-    def _wait(self, keys: tuple[str, ...]) -> None:
+    def _wait(self, account: str, peer: str) -> None:
         now = self._clock()
-        wait_us = max(self._guesses.wait_us(key, now) for key in keys)
+        wait_us = max(self._by_account.wait_us(account, now), self._by_peer.wait_us(peer, now))
         if wait_us > 0:
             raise Problem(429, "auth.throttled", "too many failed sign-ons", retry_after_s=-(-wait_us // 1_000_000))
 
-    def _refused(self, keys: tuple[str, ...]) -> Problem:
-        for key in keys:
-            self._guesses.failed(key, self._clock())
+    def _refused(self, account: str, peer: str) -> Problem:
+        self._by_account.failed(account, self._clock())
+        self._by_peer.failed(peer, self._clock())
         return Problem(401, "auth.sign_on", "the credentials do not match")
 
 

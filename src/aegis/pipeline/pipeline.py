@@ -11,6 +11,7 @@ settlement of a reservation.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -29,6 +30,7 @@ from aegis.pipeline.stages.decide import decide
 from aegis.pipeline.stages.enforce import enforced
 from aegis.quota import limits
 
+log = logging.getLogger("aegis.pipeline")
 JUDGED_AGAIN = 3
 TIMEOUTS = frozenset({"policy.timeout", "inference.timeout"})
 T = TypeVar("T")
@@ -159,6 +161,7 @@ class Pipeline:
         except Problem:
             raise
         except Exception as error:  # the one place: whatever a stage dies of, its call is denied with a code
+            log.warning("stage %s failed", stage.name, exc_info=error)
             findings = (_failed(stage, error),)
         verdict = max((f.force or Verdict.ALLOW for f in findings), default=Verdict.ALLOW)
         return StageResult(stage.name, verdict, findings, started_at, (self.ticks() - began) // 1000, features)

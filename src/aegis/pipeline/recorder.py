@@ -100,7 +100,7 @@ class Recorder:
             "verdict": decision.verdict.word,
             "risk": decision.risk_ppm,
             "findings": [row_finding(f, view) for f in decision.findings[:FINDINGS_IN_ROW]],
-            "stages": flight.root_of_encoded(stages),
+            "stages": flight.root(stages),
             "inputs": commitment(inputs_salt, canonical(inputs).encode()),
             "state": commitment(state_salt, canonical(state).encode()),
         }
@@ -124,7 +124,7 @@ class Recorder:
             "state": {"salt": state_salt.hex(), "payload": state},
         }
         body = dump(
-            {"flight": [flight_stage(r) for r in so_far.results], "leaves": texts(stages), "openings": openings}
+            {"flight": [flight_stage(r) for r in so_far.results], "leaves": stages, "openings": openings}
         )
         draft = Draft(
             tenant=call.tenant,
@@ -165,7 +165,7 @@ class Recorder:
         if len(outcome.findings) > FINDINGS_IN_ROW:
             fields["more"] = len(outcome.findings) - FINDINGS_IN_ROW
         if stages:
-            fields["stages"] = flight.root_of_encoded(stages)
+            fields["stages"] = flight.root(stages)
         if outcome.executed_digest is not None:
             fields["executed"] = commitment(decided.action_salt, outcome.executed_digest.encode())
         if outcome.effect is not None:
@@ -177,7 +177,7 @@ class Recorder:
         body = dump(
             {
                 "flight": [flight_stage(result) for result in outcome.results],
-                "leaves": texts(stages),
+                "leaves": stages,
                 "openings": {"outputs": {"salt": output_salt.hex(), "payload": outcome.output}},
                 **outcome.kept,
             }
@@ -258,21 +258,17 @@ def plain(text: str, view: TenantView, kind: str) -> str:
     return text if _PLAIN.fullmatch(text) else pseudonym(view.label_key, kind, text)
 
 
-def stage_leaf(result: StageResult, call_began: MicroSeconds) -> bytes:
+def stage_leaf(result: StageResult, call_began: MicroSeconds) -> dict[str, Any]:
     """The stage as it stands in the flight record's tree; times are microseconds since the call came in."""
     start = max(0, result.started_at - call_began)
-    return flight.StageLeaf(
-        n=STAGES.index(result.name),
-        name=result.name,
-        start=start,
-        end=start + result.took_us,
-        verdict=result.word,
-        codes=tuple(found.code for found in result.findings),
-    ).encode()
-
-
-def texts(leaves: Sequence[bytes]) -> list[str]:
-    return [leaf.decode() for leaf in leaves]
+    return {
+        "n": STAGES.index(result.name),
+        "name": result.name,
+        "start": start,
+        "end": start + result.took_us,
+        "verdict": result.word,
+        "codes": [found.code for found in result.findings],
+    }
 
 
 def flight_stage(result: StageResult) -> dict[str, Any]:

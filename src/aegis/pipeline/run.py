@@ -7,7 +7,6 @@ that was acknowledged in between is seen here, and a later one finds the call an
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,18 +21,25 @@ from aegis.kernel.problems import Problem
 from aegis.kernel.record import Appended, Conflict, Unavailable, Usage
 from aegis.kernel.tenancy import TenantView, Tool, Upstream
 from aegis.kernel.verdict import Verdict
+from aegis.kill_switch.in_flight import InFlight, Running
+from aegis.pipeline.idempotency import Idempotency
 from aegis.pipeline.pipeline import Judged, Ran, ViewSource
 from aegis.pipeline.recorder import Decided, Outcome, Recorder
+from aegis.pipeline.stages.kill_switch import scope_of
 
 REPORT_WITHIN_S = 15 * 60
 SETTLE_WITHIN_S = 60
 TRIES = 5
 
 
-class Running(Protocol):
-    """The register of running calls of this process; `kill_switch.in_flight` is one."""
+class Register:
+    """The running calls of this process, so that a kill finds them."""
 
-    def entered(self, call: Call, view: TenantView, stop: Stop) -> AbstractContextManager[None]: ...
+    def __init__(self, in_flight: InFlight) -> None:
+        self._in_flight = in_flight
+
+    def entered(self, call: Call, view: TenantView, stop: Stop) -> Running:
+        return self._in_flight.register(call.tenant, scope_of(call, view), lambda scope: stop.pull("killed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +66,14 @@ class Settlement(Protocol):
 @dataclass(eq=False, slots=True)
 class Runs:
     execution: Execution
-    running: Running
+    running: Register
     output_filter: OutputFilter
     settlement: Settlement
     recorder: Recorder
     views: ViewSource
     is_stopped: Callable[[Call, TenantView], bool]
     """Stage 0's judgement, on the newest view of this process."""
+    idempotency: Idempotency
     clock: Callable[[], MicroSeconds]
     ticks: Callable[[], int]
 
@@ -86,6 +93,7 @@ class Runs:
         Raises Problem 503 when the outcome couldn't be recorded; the decision row stands, and the worker closes it.
         """
         call, view = judged.call, judged.so_far.view
+        await self.idempotency.running(call)
         began, ticked = self.clock(), self.ticks()
         stop = Stop()
         with self.running.entered(call, view, stop):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aegis.kernel.call import Action, Call, Context, Principal
 from aegis.kernel.clock import MicroSeconds
@@ -10,6 +10,7 @@ from aegis.kernel.jsontree import JsonTree, action_digest, has_num_member
 from aegis.kernel.record import Usage
 from aegis.kernel.tenancy import TenantView
 from aegis.surfaces.members import Members
+from aegis.usage.prices import price_micro_usd
 
 ASK = (
     "session_id",
@@ -139,3 +140,12 @@ def reported(tree: dict[str, JsonTree]) -> Reported:
 
 
 USAGE = ("model", "input_tokens", "output_tokens", "cached_tokens", "usd")
+
+
+def priced(said: Reported) -> Usage:
+    """The usage with its price: what the caller reported, else the model's table; 0 for a model nobody knows."""
+    if said.has_price or said.model is None:
+        return said.usage
+    usage = said.usage
+    micro_usd = price_micro_usd(said.model, usage.input_tokens, usage.output_tokens, said.cached_tokens)
+    return replace(usage, micro_usd=micro_usd or 0)

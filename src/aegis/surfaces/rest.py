@@ -5,6 +5,7 @@ Everything else goes to `rest`, the application of the control API.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -43,11 +44,13 @@ from aegis.surfaces.asgi import (
 )
 from aegis.surfaces.probes import Probes
 from aegis.surfaces.session_desk import SessionDesk
+from aegis.tenants.views import ViewUnavailable
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Door = Callable[[Scope, Principal, TenantView, dict[str, JsonTree], int], Awaitable[tuple[int, bytes, Headers]]]
 
 DOOR = "rest"
+log = logging.getLogger("aegis.rest")
 _OUTCOME = re.compile(r"/v1/decisions/([^/]{1,64})/outcome")
 
 
@@ -103,6 +106,9 @@ class Rest:
                 answered.append((b"x-aegis-decision-id", decision_id.encode()))
         except ClientGone:
             return
+        except Exception as error:  # a fault of ours, told without its text
+            problem = fault(error)
+            status, body, answered = problem.status, problem_body(problem), problem_headers(problem)
         answered.append(identified)
         await respond(send, status, body, answered)
 
@@ -117,6 +123,7 @@ class Rest:
         tree = json_object(body)
         return await door(scope, principal, await self._views.get(principal.tenant), tree, len(body))
 
+    @staticmethod
     @staticmethod
     def _may(role: Any, permission: Permission) -> bool:
         if permission is Permission.OPEN_SESSION:
@@ -213,6 +220,14 @@ class Rest:
             raise
         await self._idempotency.finish(call, status, body)
         return status, body, headers
+
+
+def fault(error: Exception) -> Problem:
+    """What the caller is told of an exception that nothing else answers for; the log has its text."""
+    if isinstance(error, ViewUnavailable):
+        return Problem(503, "tenant.unavailable", "the tenant's set-up couldn't be read", retry_after_s=1)
+    log.exception("a request failed", exc_info=error)
+    return Problem(500, "internal", "Aegis failed; nothing more than the recorded ran")
 
 
 def wants_receipt(scope: Scope) -> bool:

@@ -46,15 +46,17 @@ class Enforce:
         return None
 
     def judge(self, call: Call, facts: Facts, analysis: None, so_far: SoFar) -> tuple[Finding, ...]:
-        session = so_far.facts["authenticate"].session
+        session, principal = so_far.facts["authenticate"].session, call.principal
+        named = () if call.action.resource is None else (call.action.resource,)
         found = contracts.judge(
             facts.contract,
             tool=call.action.tool,
-            resources=() if call.action.resource is None else (call.action.resource,),
+            resources=(*named, *derived(so_far)),
             now_us=call.received_at,
             opened_by=None if session is None else session.opened_by,
+            own=frozenset(name for name in (principal.agent, principal.subject, principal.credential) if name),
         )
-        return (*found, *approvals.judge(facts.approval)) if call.approval is not None else found
+        return (*found, *approvals.judge(facts.approval))
 
     def features(self, facts: Facts, analysis: None) -> Mapping[str, Any]:
         made: dict[str, Any] = {}
@@ -63,6 +65,47 @@ class Enforce:
         if facts.approval is not None:
             made["approval"] = facts.approval.state
         return made
+
+
+def derived(so_far: SoFar) -> tuple[str, ...]:
+    """What the arguments themselves name (tables, paths, hosts), as stage 4 read them."""
+    analysis = so_far.analyses.get("policy")
+    return () if analysis is None else analysis.resources
+
+
+class ApprovalDesk:
+    """Asks a person when a decision escalates; takes back a use that came to nothing."""
+
+    def __init__(self, store: approvals.Approvals) -> None:
+        self._approvals = store
+
+    async def request(self, call: Call, decision: Decision, so_far: SoFar) -> dict[str, Any]:
+        session = so_far.facts["authenticate"].session
+        agent = so_far.view.agents.get(call.principal.agent or "")
+        wanted = approvals.Wanted(
+            decision_id=call.decision_id,
+            action_digest=call.action.digest,
+            agent=call.principal.agent or call.principal.subject,
+            tool=call.action.tool,
+            action={
+                "tool": call.action.tool,
+                "arguments": call.action.arguments,
+                "resource": call.action.resource,
+                "findings": [found.public() for found in decision.findings],
+            },
+            requested_by=call.principal.subject,
+            policy=so_far.view.policy or "",
+            team=agent.team if agent else None,
+            user=session.user.id if session and session.user else None,
+            session=call.session_id,
+        )
+        return (await self._approvals.request(call.tenant, wanted, call.received_at)).brief()
+
+    async def give_back(self, call: Call, so_far: SoFar) -> None:
+        facts = so_far.facts.get("enforce")
+        used = None if facts is None else facts.approval
+        if used is not None and used.state == "granted" and call.approval is not None:
+            await self._approvals.give_back(call.tenant, call.approval, call.principal.agent or "")
 
 
 def enforced(so_far: SoFar) -> Decision:

@@ -43,7 +43,15 @@ class KillSwitch:
 
 def stopped(call: Call, view: TenantView) -> tuple[Finding, ...]:
     """A finding for each engaged switch whose scope the call is in."""
-    return judge(view, scope_of(call, view))
+    agent = call.principal.agent
+    return judge(
+        view,
+        agent=agent,
+        team=team_of(view, agent),
+        tool=call.action.tool,
+        session=call.session_id,
+        asked=call.action.asked,
+    )
 
 
 def scope_of(call: Call, view: TenantView) -> CallScope:

@@ -44,6 +44,8 @@ class Analysis:
     memo: str
     inferred: tuple[tuple[str, str], ...]
     """Path and kind of the arguments that hold code, as they were understood."""
+    resources: tuple[str, ...]
+    """What the arguments name by themselves: tables, paths, hosts."""
 
 
 class PolicyStage:
@@ -70,6 +72,7 @@ class PolicyStage:
             engine=answer.engine,
             memo=answer.memo,
             inferred=tuple((a.path, a.kind) for a in arguments if a.kind not in PLAIN)[:16],
+            resources=tuple(said["features"].get("resources", ())),
         )
 
     def judge(self, call: Call, facts: Facts, analysis: Analysis, so_far: SoFar) -> tuple[Finding, ...]:

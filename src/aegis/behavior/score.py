@@ -3,8 +3,8 @@
 `observe` boils recent activity and baseline down to a few numbers, which are recorded; `score` judges those and
 nothing else, so the same numbers give the same findings ever after.
 
-Cold start: a finding's score grows with what is known about the agent (its confidence), and without a baseline there
-are none, so a new agent is never refused for being new. Fast is not bad as such: every measure has a floor that
+Cold start: a finding's score grows with what is known about the agent (its confidence), and without a baseline nothing
+is unusual, so a new agent is never refused for being new. Fast is not bad as such: every measure has a floor that
 ordinary work stays below, and only what is several times the agent's own usual counts.
 """
 
@@ -34,6 +34,8 @@ class Recent(Protocol):
     @property
     def run(self) -> int: ...
     @property
+    def back_and_forth(self) -> int: ...
+    @property
     def previous(self) -> Sequence[str]: ...
     @property
     def resources(self) -> Sequence[str]: ...
@@ -47,6 +49,7 @@ class Sensitivity:
     calls_10s: int = 75
     calls_60s: int = 90
     run: int = 30
+    back_and_forth: int = 8
     micro_usd_60s: int = 1_000_000
     new_resources: int = 24
     times: float = 4.0
@@ -57,6 +60,9 @@ class Sensitivity:
 
 
 NORMAL = Sensitivity()
+
+MINUTES_KNOWN = 3
+"""What is counted by the minute is unknown before three minutes of activity are over."""
 
 NOTABLE, STRONG = 0.35, 0.7
 """The score just above a limit, and from a quarter above it on."""
@@ -82,10 +88,13 @@ class Features:
     cost_minutes: int
     new_resources: int
     usual_new_resources: int
+    breadth_minutes: int
     tool_seen: int
     previous_seen: int
     pair_seen: int
     tools_known: int
+    back_and_forth: int
+    peer: str
 
     def fields(self) -> dict[str, Any]:
         return asdict(self)
@@ -96,7 +105,8 @@ class Features:
         return cls(**{f.name: said[f.name] for f in fields(cls)})
 
 
-def observe(recent: Recent, baseline: Baseline | None, tool: str) -> Features:
+def observe(recent: Recent, baseline: Baseline | None, tool: str, peer: str | None = None) -> Features:
+    """`peer`: the agent that this call hands something over to."""
     b = baseline or Baseline()
     previous = recent.previous[0] if recent.previous else ""
     key, before = tool_key(tool), tool_key(previous) if previous else ""
@@ -117,19 +127,22 @@ def observe(recent: Recent, baseline: Baseline | None, tool: str) -> Features:
         cost_minutes=b.cost.count,
         new_resources=sum(not b.knows_resource(resource) for resource in recent.resources),
         usual_new_resources=math.ceil(b.breadth.usual),
+        breadth_minutes=b.breadth.count,
         tool_seen=b.tools.get(key, 0),
         previous_seen=sum(n for pair, n in b.pairs.items() if before and pair.startswith(before)),
         pair_seen=b.pairs.get(before + key, 0) if before else 0,
         tools_known=len(b.tools),
+        back_and_forth=recent.back_and_forth if peer else 0,
+        peer=peer or "",
     )
 
 
 def score(features: Features, sensitivity: Sensitivity = NORMAL) -> tuple[Finding, ...]:
-    """What is unusual, the most unusual first. Nothing at all for an agent without a baseline."""
+    """What is unusual, the most unusual first. For an agent without a baseline only that it goes round in circles with
+    another, which needs no baseline to be told."""
     trust = confidence(features.known, sensitivity)
-    if trust == 0.0:
-        return ()
     found = (
+        _loop(features, sensitivity),
         _velocity(features, trust, sensitivity),
         _repetition(features, trust, sensitivity),
         _cost(features, trust, sensitivity),
@@ -166,7 +179,9 @@ def _velocity(f: Features, trust: float, s: Sensitivity) -> Finding | None:
 def _repetition(f: Features, trust: float, s: Sensitivity) -> Finding | None:
     if not f.usual_gap_ms:
         return None
-    faster = max(f.calls_1s, f.calls_10s / 10) * f.usual_gap_ms / 1000
+    # A call or two prove no pace: a window counts from five calls on.
+    paces = [calls / seconds for seconds, calls in ((1, f.calls_1s), (10, f.calls_10s), (60, f.calls_60s)) if calls > 4]
+    faster = max(paces, default=0.0) * f.usual_gap_ms / 1000
     excess = f.run / max(s.run, s.times * f.usual_run)
     if excess <= 1 or faster < s.faster:
         return None
@@ -180,8 +195,15 @@ def _repetition(f: Features, trust: float, s: Sensitivity) -> Finding | None:
     )
 
 
+def _loop(f: Features, s: Sensitivity) -> Finding | None:
+    excess = f.back_and_forth / s.back_and_forth
+    if excess <= 1:
+        return None
+    return finding("behavior.delegation_loop", score=_ramp(excess), count=f.back_and_forth, peer=f.peer)
+
+
 def _cost(f: Features, trust: float, s: Sensitivity) -> Finding | None:
-    if not f.cost_minutes:
+    if f.cost_minutes < MINUTES_KNOWN:
         return None
     excess = f.micro_usd_60s / max(s.micro_usd_60s, s.times * f.usual_micro_usd_60s)
     if excess <= 1:
@@ -196,6 +218,8 @@ def _cost(f: Features, trust: float, s: Sensitivity) -> Finding | None:
 
 
 def _breadth(f: Features, trust: float, s: Sensitivity) -> Finding | None:
+    if f.breadth_minutes < MINUTES_KNOWN:
+        return None
     excess = f.new_resources / max(s.new_resources, s.times * f.usual_new_resources)
     if excess <= 1:
         return None

@@ -173,6 +173,8 @@ _TABLE = (
     Code("behavior.velocity", "behavior", MEDIUM, "{rate} calls a minute, against {usual} as usual", "", None, 0.5),
     Code("behavior.repetition", "behavior", MEDIUM, "{tool} {count} times in a row, against {usual} as usual",
          "Slow down, or ask a person.", None, 0.5),
+    Code("behavior.delegation_loop", "behavior", MEDIUM, "{count} hand-overs back and forth with {peer}",
+         "Finish the task yourself, or report back.", None, 0.5),
     Code("behavior.sequence", "behavior", LOW, "{tool} never followed {previous} in {count} calls", "", None, 0.3),
     Code("behavior.cost", "behavior", MEDIUM, "{usd} USD, against {usual} as usual", "", None, 0.4),
     Code("behavior.breadth", "behavior", MEDIUM, "{count} new resources within a minute", "", None, 0.4),

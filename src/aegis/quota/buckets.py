@@ -86,6 +86,8 @@ class Take:
     jti_ttl_s: int = 0
     digest: int = 0
     resource: int = 0
+    peer: str | None = None
+    """The agent that this call hands something over to."""
     probe: bool = False
 
 
@@ -123,6 +125,8 @@ class Recent:
     """Calls of this tool in a row, none more than a minute after the one before."""
     identical: int
     """Calls of exactly this action in a row, likewise."""
+    back_and_forth: int
+    """Hand-overs between this agent and the call's peer, in turn and to nobody else."""
     previous: tuple[str, ...]
     """The tools before this call, newest first, at most three."""
     resources: tuple[str, ...]

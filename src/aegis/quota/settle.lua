@@ -8,7 +8,7 @@
 
 local DAY_TTL, MONTH_TTL, AGENT_TTL, SESSION_TTL, DONE_TTL = 3 * 86400, 35 * 86400, 3600, 25 * 3600, 600
 local WINDOWS = {1000000, 10000000, 60000000, 600000000}
-local WINDOW, MONEY, WIDTH = 12, 3, 7 -- as in take.lua
+local WINDOW, MONEY, WIDTH = 15, 3, 7 -- as in take.lua
 
 local call = redis.call
 local ask = cjson.decode(ARGV[1])

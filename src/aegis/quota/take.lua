@@ -1,15 +1,17 @@
 -- One call's whole trip to the bucket store, atomic over all its scopes: either every scope has room and all of it is
 -- taken, or nothing is. Mirrors gcra.py. All keys share the hash tag of the tenant.
 --
--- KEYS  1 primed  2 day  3 month  4 held  5 open  6 due  7 agent  8 baseline  9 session  10 single-use token,
+-- KEYS  1 primed  2 day  3 month  4 held  5 open  6 due  7 agent  8 baseline  9 session  10 single-use token
+--       11 the agent that this call hands over to (its state; the agent's own where there is none),
 --       then the meters and the sets of calls in flight that the scopes point at.
--- ARGV  1 the ask as JSON: {now, id, day, month, day_ends, month_ends, due, est, jti, probe, tracked, tool, res, dig,
---         in_session, scopes: [[scope, meter, interval, tolerance, set, concurrency, daily, monthly, daily_usd,
+-- ARGV  1 the ask as JSON: {now, id, day, month, day_ends, month_ends, due, est, jti, probe, tracked, capped, tool, res,
+--         dig, me, peer, in_session, scopes: [[scope, meter, interval, tolerance, set, concurrency, daily, monthly, daily_usd,
 --         monthly_usd, total, total_usd, total_us, counted,
 --         is a session], ...]}; -1 stands for no limit, 0 for no key.
 --
 -- Returns a word as JSON, or the answer as JSON and the baseline. The answer: [[scope, code, wait_us], ...],
--- [[scope, hash, cap, percent, ...], ...], [calls, attempts, micro-dollars of each window], [run, same],
+-- [[scope, hash, cap, percent, ...], ...], [calls, attempts, micro-dollars of each window], [run, same, back and
+-- forth],
 -- [previous tools], resources, [steps, micro-dollars, age_us, other, tools, last] or false. Integers that may pass
 -- 10^14 travel as text.
 --
@@ -27,7 +29,8 @@ local AGENT_TTL, SESSION_TTL, TOMBSTONE_US = 3600, 25 * 3600, 172800000000
 local LONGEST_WAIT_US, MINUTE_US = 2764800000000, 60000000
 local SWEEP, RESOURCES, TOOLS, LAST = 16, 48, 32, 16
 local WINDOWS = {1000000, 10000000, 60000000, 600000000}
-local AT, CALLED, RUN, SAME, DIGEST, MINUTE, RES, RES_BEFORE, PREVIOUS, WINDOW = 1, 2, 3, 4, 5, 6, 7, 8, 9, 12
+local AT, CALLED, RUN, SAME, DIGEST, MINUTE, RES, RES_BEFORE, PREVIOUS, PEER, PEER_RUN, PEER_AT, WINDOW =
+  1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15
 local SPAN, CALLS, ASKED, MONEY, WIDTH = 0, 1, 2, 3, 7 -- of a window; 4 to 6 are those of the span before
 
 local call = redis.call
@@ -67,7 +70,7 @@ if agent and agent[AT] > now then
   if agent[AT] - now < SKEW_US then clock = agent[AT] else agent = nil end
 end
 if not agent then
-  agent = {clock, 0, 0, 0, 0, 0, '', '', '', '', ''}
+  agent = {clock, 0, 0, 0, 0, 0, '', '', '', '', '', '', 0, 0}
   for i = WINDOW, WINDOW + WIDTH * #WINDOWS - 1 do agent[i] = 0 end
 end
 local session = ask.in_session and (kept(KEYS[9]) or {n = 0, started = now, u = 0, k = 0, rest = 0, t = {}, last = {}})
@@ -229,6 +232,17 @@ if counted then
     agent[RES] = agent[RES] .. ask.res .. ' '
   end
 end
+-- How often this agent and its peer handed over to each other, in turn and to nobody else, within ten minutes each.
+local back_and_forth = 0
+if counted and ask.peer ~= '' then
+  local goes_on = agent[PEER] == ask.peer and clock - agent[PEER_AT] < 10 * MINUTE_US
+  agent[PEER_RUN] = goes_on and agent[PEER_RUN] + 1 or 1
+  agent[PEER], agent[PEER_AT] = ask.peer, clock
+  local peer = kept(KEYS[11])
+  if peer and peer[PEER] == ask.me and clock - peer[PEER_AT] < 10 * MINUTE_US then
+    back_and_forth = math.min(agent[PEER_RUN], peer[PEER_RUN])
+  end
+end
 if not ask.probe then
   agent[AT] = clock
   call('SET', KEYS[7], cmsgpack.pack(agent), 'EX', AGENT_TTL)
@@ -239,7 +253,7 @@ local history = false
 if session then
   history = {session.n, text(session.u), text(math.max(0, now - session.started)), session.rest, session.t, session.last}
 end
-local answer = cjson.encode({limited, warnings, recent, {agent[RUN], agent[SAME]}, before,
+local answer = cjson.encode({limited, warnings, recent, {agent[RUN], agent[SAME], back_and_forth}, before,
                              agent[RES_BEFORE] .. agent[RES], history})
 if session and counted then
   session.n, session.u = session.n + 1, session.u + ask.est

@@ -38,6 +38,9 @@ DEADLINE_S = 0.15
 PRIME_S = 1.0
 """How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
 
+OWN_KEYS = 5
+"""Keys of a take that don't depend on its scopes and stand before those that do."""
+
 ReadCounts = Callable[[str, MicroSeconds], Awaitable[Counts]]
 
 
@@ -76,6 +79,7 @@ class ValkeyBuckets:
             f"{p}base:{take.agent}".encode(),
             f"{p}s:{take.session or ''}".encode(),
             f"{p}jti:{take.jti or ''}".encode(),
+            f"{p}a:{take.peer or take.agent}".encode(),
             *keys[6:],
         ]
         ask = orjson.dumps(
@@ -95,6 +99,8 @@ class ValkeyBuckets:
                 "tool": take.tool,
                 "res": f"{take.resource & 0xFFFFFFFF:08x}" if take.resource else "",
                 "dig": take.digest,
+                "me": take.agent,
+                "peer": take.peer or "",
                 "in_session": take.session is not None,
                 "scopes": shape.scopes,
             }
@@ -201,10 +207,10 @@ class _Shape:
         meter = in_flight = 0
         if scope.rate is not None:
             keys.append(f"{p}g:{scope.scope}")
-            meter = len(keys) + 4
+            meter = len(keys) + OWN_KEYS
         if scope.concurrency is not None:
             keys.append(f"{p}c:{scope.scope}")
-            in_flight = len(keys) + 4
+            in_flight = len(keys) + OWN_KEYS
         return (
             scope.scope,
             meter,
@@ -265,6 +271,7 @@ def _recent(w: list[int], runs: list[int], previous: list[str], resources: str) 
         micro_usd_600s=w[11],
         run=runs[0],
         identical=runs[1],
+        back_and_forth=runs[2],
         previous=tuple(tool for tool in previous if tool),
         resources=tuple(dict.fromkeys(resources.split())),
     )

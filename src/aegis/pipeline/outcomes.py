@@ -104,24 +104,6 @@ class Outcomes:
         )
         return said, appended
 
-    async def close_overdue(self, views: Callable[[str], Awaitable[TenantView]]) -> int:
-        """Closes decisions whose outcome is overdue with an `unknown` row; returns how many there were."""
-        async with self.database.unscoped() as connection:
-            overdue = await connection.fetch(SQL.overdue, self.clock(), CLOSED_AT_ONCE)
-        for due in overdue:
-            async with self.database.scope(due["tenant"]) as connection:
-                row = await connection.fetchrow(SQL.decision_at, due["tenant"], due["seq"])
-            if row is None or row["outcome"] is not None:
-                continue
-            view = await views(due["tenant"])
-            found = (finding("execute.unknown"),)
-            outcome = Outcome("unknown", None, None, found, Usage(), kept={"closed": True}, by="worker")
-            try:
-                await self.recorder.ended(_decided(due["tenant"], row["rid"], row), outcome, view)
-            except Conflict:
-                continue
-        return len(overdue)
-
     async def _decision(self, principal: Principal, decision_id: str) -> Mapping[str, Any]:
         async with self.database.scope(principal.tenant) as connection:
             row = await connection.fetchrow(SQL.decision, principal.tenant, decision_id)
@@ -149,6 +131,33 @@ class Outcomes:
             raise Problem(409, "outcome.conflict", "this decision has another outcome already")
         said: dict[str, Any] = body["answer"]
         return said
+
+
+@dataclass(eq=False, slots=True)
+class Closer:
+    """Closes decisions whose outcome is overdue with an `unknown` row, over all tenants."""
+
+    database: Database
+    recorder: Recorder
+    clock: Callable[[], MicroSeconds]
+
+    async def close_overdue(self, views: Callable[[str], Awaitable[TenantView]]) -> int:
+        """Closes decisions whose outcome is overdue with an `unknown` row; returns how many there were."""
+        async with self.database.unscoped() as connection:
+            overdue = await connection.fetch(SQL.overdue, self.clock(), CLOSED_AT_ONCE)
+        for due in overdue:
+            async with self.database.scope(due["tenant"]) as connection:
+                row = await connection.fetchrow(SQL.decision_at, due["tenant"], due["seq"])
+            if row is None or row["outcome"] is not None:
+                continue
+            view = await views(due["tenant"])
+            found = (finding("execute.unknown"),)
+            outcome = Outcome("unknown", None, None, found, Usage(), kept={"closed": True}, by="worker")
+            try:
+                await self.recorder.ended(_decided(due["tenant"], row["rid"], row), outcome, view)
+            except Conflict:
+                continue
+        return len(overdue)
 
 
 def _decided(tenant: str, decision_id: str, row: Mapping[str, Any], *, is_closed: bool = False) -> Decided:

@@ -123,9 +123,7 @@ class Recorder:
             "digest": {"salt": action_salt.hex(), "payload": call.action.digest},
             "state": {"salt": state_salt.hex(), "payload": state},
         }
-        body = dump(
-            {"flight": [flight_stage(r) for r in so_far.results], "leaves": stages, "openings": openings}
-        )
+        body = dump({"flight": [flight_stage(r) for r in so_far.results], "leaves": stages, "openings": openings})
         draft = Draft(
             tenant=call.tenant,
             kind="decision",

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from aegis.audit import keys as log_keys
 from aegis.audit.committer import Committer
 from aegis.autonomy.approvals import Approvals
+from aegis.behavior.peers import Peers
 from aegis.children.pool import ChildPool
 from aegis.config import Config
 from aegis.console_api.app import Services
@@ -181,6 +182,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     )
     holdings = Holdings(buckets, now_us)
     limits = Limits()
+    peers = Peers()
     scanner = RuleScanner()
     parsers = analysis_child.Analysts(analysts, analysis_child.PARSE)
     inspectors = analysis_child.Analysts(analysts, analysis_child.INSPECT)
@@ -214,10 +216,10 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         stages=(
             KillSwitch(),
             Authenticate(sessions),
-            RateLimit(buckets, limits),
+            RateLimit(buckets, limits, peers),
             Inference(scanner, far, Pins(database)),
             PolicyStage(policies, parsers, deadline_ms=config.children.analysis_deadline_ms),
-            Behavior(),
+            Behavior(peers),
             Decide(),
             Enforce(approvals),
         ),

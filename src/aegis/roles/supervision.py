@@ -20,6 +20,7 @@ from aegis.embedded.trouble import CannotStart
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 5.0
 SETTLED_S = 30.0
+LOOK_AGAIN_S = 0.02
 
 
 @dataclass(slots=True)
@@ -29,6 +30,8 @@ class Kept:
     name: str
     launch: Callable[[], Tethered]
     ended: Callable[[], None] = lambda: None
+    may_launch: Callable[[], bool] = lambda: True
+    """False while what it needs is not there: it waits without counting as a failure."""
     stop_signal: signal.Signals = signal.SIGTERM
     child: Tethered | None = None
     failures: int = 0
@@ -133,6 +136,9 @@ class Supervision:
         return max(0.0, min([longest_s, *(when - time.monotonic() for when in times)]))
 
     def _launch(self, kept: Kept) -> None:
+        if not kept.may_launch():
+            kept.due = time.monotonic() + LOOK_AGAIN_S
+            return
         try:
             kept.child = kept.launch()
             kept.started_at = time.monotonic()

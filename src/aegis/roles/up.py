@@ -167,7 +167,22 @@ class _House:
         raise CannotStart(f"couldn't prepare the database within {PREPARE_S:.0f} s")
 
     def _keep(self, name: str, command: str, *, at_front: bool) -> None:
-        self.supervision.add(Kept(name, lambda: self._launch(name, command, at_front), ended=lambda: self._drop(name)))
+        self.supervision.add(
+            Kept(
+                name,
+                lambda: self._launch(name, command, at_front),
+                ended=lambda: self._drop(name),
+                may_launch=self._stores_answer,
+            )
+        )
+
+    def _stores_answer(self) -> bool:
+        """Who starts while PostgreSQL recovers would only fail."""
+        try:
+            running = all(kept.child for kept in self.supervision.kept if kept.name in {"postgres", "valkey"})
+            return running and self.servers.postgres.ready() and self.servers.valkey.ready()
+        except CannotStart:
+            return False
 
     def _launch(self, name: str, command: str, at_front: bool) -> Tethered:
         ours, theirs = socket.socketpair()

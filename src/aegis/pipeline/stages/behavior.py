@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aegis.behavior import baseline, degraded
+from aegis.behavior.peers import Peers
 from aegis.behavior.score import Features, observe, score
 from aegis.kernel.call import Call
 from aegis.kernel.findings import Finding
@@ -32,14 +33,20 @@ class Behavior:
     deadline_s = 0.5
     failure = "behavior.unavailable"
 
+    def __init__(self, peers: Peers) -> None:
+        self._peers = peers
+
     async def gather(self, call: Call, so_far: SoFar) -> Facts:
         reading = so_far.facts["rate_limit"]
         tool = so_far.view.tools.get(call.action.tool)
         known = None if reading.baseline is None else baseline.load(reading.baseline)
         is_broken = reading.baseline is not None and known is None
         features = None
+        agent = call.principal.agent or call.principal.subject
         if reading.recent is not None and not is_broken:
-            features = observe(reading.recent, known, call.action.tool)
+            features = observe(
+                reading.recent, known, call.action.tool, self._peers.of(so_far.view, agent, call.action.arguments)
+            )
         mode = so_far.view.settings.degraded_mode
         return Facts(features, mode, tool.effect if tool else None, tool.risk if tool else 0.0)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from aegis.behavior.peers import Peers
 from aegis.kernel.call import Call
 from aegis.kernel.clock import MicroSeconds
 from aegis.kernel.findings import Finding, finding
@@ -30,8 +31,8 @@ class RateLimit:
     deadline_s = 1.5
     failure = "quota.unavailable"
 
-    def __init__(self, buckets: Buckets, limits: Limits) -> None:
-        self._buckets, self._limits = buckets, limits
+    def __init__(self, buckets: Buckets, limits: Limits, peers: Peers) -> None:
+        self._buckets, self._limits, self._peers = buckets, limits, peers
 
     async def gather(self, call: Call, so_far: SoFar) -> Reading:
         return await self._buckets.take(self._take(call, so_far))
@@ -68,6 +69,7 @@ class RateLimit:
             jti=once,
             jti_ttl_s=_seconds_left(principal.expires_at, call.received_at),
             digest=int(call.action.digest[7:19], 16),
+            peer=self._peers.of(view, agent, call.action.arguments),
             resource=0 if call.action.resource is None else zlib.crc32(call.action.resource.encode()),
         )
 

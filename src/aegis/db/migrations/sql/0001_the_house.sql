@@ -390,6 +390,6 @@ CREATE POLICY appender ON control.agents FOR SELECT TO aegis_log USING (true);
 GRANT SELECT, INSERT, UPDATE ON log.heads, log.agent_heads TO aegis_log;
 GRANT SELECT, INSERT ON log.entries, log.bodies, log.usage TO aegis_log;
 GRANT SELECT, INSERT, DELETE ON log.open_intents TO aegis_log;
-GRANT SELECT, INSERT, DELETE ON work.outbox TO aegis_log;
+GRANT SELECT, INSERT, UPDATE, DELETE ON work.outbox TO aegis_log;
 GRANT SELECT, UPDATE ON control.idempotency TO aegis_log;
 GRANT SELECT ON control.tenants, control.users, control.issuers, control.agents TO aegis_log;

@@ -247,7 +247,7 @@ async def test_a_mapped_claim_names_the_agent(world: World) -> None:
         pytest.param({b"authorization": b"DPoP a.b.c"}, "auth.scheme", id="a proof that isn't taken here"),
         pytest.param({b"authorization": b"Bearer "}, "auth.malformed", id="nothing behind the scheme"),
         pytest.param({b"authorization": b"Bearer"}, "auth.malformed", id="the scheme alone"),
-        pytest.param({b"authorization": b"Bearer a.b.c", b"x-api-key": b"k"}, "auth.two_credentials", id="two credentials"),
+        pytest.param({b"authorization": b"Bearer a.b.c", b"x-api-key": b"k"}, "auth.two_credentials", id="two of them"),
         pytest.param({b"authorization": "Bearer \u00e9.b.c".encode()}, "auth.malformed", id="not ASCII"),
         pytest.param({b"authorization": b"Bearer " + b"a" * 8193}, "auth.too_large", id="over 8 KiB"),
         pytest.param({b"x-api-key": b"aegis_"}, "auth.malformed", id="the beginning of a key"),

@@ -24,8 +24,9 @@ class _Tries:
 
 
 class Guesses:
-    """Failures by key, in the memory of one process. `free` of them cost nothing, then the wait doubles from 1 s to 15 min; an hour without one forgets them.
+    """Failures by key, in the memory of one process.
 
+    `free` of them cost nothing, then the wait doubles from 1 s to 15 min; an hour without one forgets them.
     Success forgets its own key only, so that one right password doesn't open the way for guesses at others.
     """
 

@@ -96,14 +96,15 @@ class _Receipt:
         except UnicodeEncodeError:
             return [finding("E_CANON", "expected the row as Unicode text, got a lone surrogate")]
         # signatures before meaning: (1) checkpoint and inclusion, (2) the row's own signature, (3) what it says
-        proven = self._prove(self.obj["proof"], entry, "the proof")
+        opened = self._open(self.obj["proof"], "the proof")
+        proven = self._place(opened, entry, "the proof") if opened is not None else None
         try:
             signature = rows.split_entry(entry)[1]
             row = rows.parse_row(row_bytes)
         except RowError as error:
             self._add(error.code, str(error), proven)
             return self.found
-        self._repeated(row, proven)
+        self._repeated(row, opened)
         if row.get("v") == rows.VERSION:
             self._signature(row, row_bytes, signature, proven)
         try:
@@ -140,21 +141,16 @@ class _Receipt:
         self.found.extend(head)
         return None
 
-    def _prove(self, text: object, entry: bytes | None, what: str) -> _Proven | None:
-        """The entry with its place, or None and findings. Without `entry`, the proof's own extra bytes are it."""
-        opened = self._open(text, what)
-        if opened is None:
-            return None
+    def _place(self, opened: tuple[proofs.Proof, SignedHead], entry: bytes, what: str) -> _Proven | None:
+        """The entry with its place, or None and a finding when the path doesn't lead from it to the signed root."""
         proof, head = opened
-        proven = _Proven(proof.extra or b"" if entry is None else entry, proof.index, head)
         signed = head.checkpoint
         try:
-            leaf = merkle.leaf_hash(proven.entry)
-            merkle.verify_inclusion(leaf, proof.index, signed.size, proof.path, signed.root)
+            merkle.verify_inclusion(merkle.leaf_hash(entry), proof.index, signed.size, proof.path, signed.root)
         except merkle.ProofError as error:
-            self._add("E_INCLUSION", f"{what}: {error}", proven)
+            self.found.append(finding("E_INCLUSION", f"{what}: {error}", proof.index))
             return None
-        return proven
+        return _Proven(entry, proof.index, head)
 
     # (2) the row's signature, where the receipt brings its key
 
@@ -216,7 +212,8 @@ class _Receipt:
 
     def _key_row(self, text: object, what: str, kind: str) -> rows.Entry | None:
         """The row of `kind` that a tlog-proof carries as its extra bytes, proven to stand in the same log."""
-        proven = self._prove(text, None, what)
+        opened = self._open(text, what)
+        proven = self._place(opened, opened[0].extra or b"", what) if opened is not None else None
         if proven is None:
             return None
         try:
@@ -235,27 +232,28 @@ class _Receipt:
 
     # (3) what it says
 
-    def _repeated(self, row: dict[str, Any], proven: _Proven | None) -> None:
+    def _repeated(self, row: dict[str, Any], opened: tuple[proofs.Proof, SignedHead] | None) -> None:
         """Members that repeat what is signed must say the same; they are never used instead of it."""
         self._same("log", row.get("log"))
         if "decision_id" in self.obj:
             self._same("decision_id", row.get("eid", row.get("rid")))
-        if proven is None:
+        if opened is None:
             return
-        signed = proven.head.checkpoint
+        proof, head = opened
+        signed = head.checkpoint
         if row.get("log") != signed.origin:
-            self._add("E_ORIGIN", "the row belongs to another log than the checkpoint", proven)
-        if row.get("seq") != proven.index:
-            self._add("E_RECEIPT_FIELDS", "the row's sequence is not the proof's index", proven)
-        if self.obj.get("index") != proven.index or type(self.obj.get("index")) is not int:
-            self._add("E_RECEIPT_FIELDS", "the member index is not the proof's", proven)
+            self._add("E_ORIGIN", "the row belongs to another log than the checkpoint")
+        if row.get("seq") != proof.index:
+            self._add("E_RECEIPT_FIELDS", "the row's sequence is not the proof's index")
+        if self.obj.get("index") != proof.index or type(self.obj.get("index")) is not int:
+            self._add("E_RECEIPT_FIELDS", "the member index is not the proof's")
         self._same("origin", signed.origin)
         for name in ("size", "tree_size"):
             self._same(name, signed.size)
         for name in ("root", "root_hash"):
             if name in self.obj and self.obj[name] not in _forms(signed):
-                self._add("E_RECEIPT_FIELDS", f"the member {name} is not what the checkpoint signs", proven)
-        self._same("checkpoint", proven.head.note)
+                self._add("E_RECEIPT_FIELDS", f"the member {name} is not what the checkpoint signs")
+        self._same("checkpoint", head.note)
 
     def _same(self, name: str, signed: object) -> None:
         if name in self.obj and (self.obj[name] != signed or type(self.obj[name]) is not type(signed)):

@@ -119,14 +119,14 @@ def verify_log_command(
     _finish("log", report.findings, _log_members(report), as_json)
 
 
-@verify.command("bundle")
+@verify.command("bundle", context_settings={"ignore_unknown_options": True})
 @click.argument("path", nargs=-1, type=click.UNPROCESSED)
 def verify_bundle(path: tuple[str, ...]) -> None:
     """Check an evidence bundle (not available yet)."""
     raise click.UsageError("bundles can't be verified yet: verify the log or a receipt")
 
 
-@verify.command("report")
+@verify.command("report", context_settings={"ignore_unknown_options": True})
 @click.argument("path", nargs=-1, type=click.UNPROCESSED)
 def verify_report(path: tuple[str, ...]) -> None:
     """Check a report (not available yet)."""

@@ -86,6 +86,14 @@ class Site:
         request.transport.abort()
         return web.Response()
 
+    async def _truncated(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
     async def _hop(self, request: web.Request) -> web.StreamResponse:
         raise web.HTTPFound(request.query["to"])
 
@@ -241,6 +249,26 @@ async def test_a_connection_lost_without_an_answer_leaves_the_effect_unknown(exe
     result = await call(execution, upstream(site), {"method": "POST", "path": "/hangup"})
     assert (result.status, result.failure, result.effect) == ("unknown", "execute.unknown", "unknown")
     assert len(site.seen) == 1
+
+
+@pytest.mark.parametrize(("method", "times"), [("POST", 1), ("PUT", 1), ("DELETE", 1), ("GET", 2)])
+async def test_a_write_is_sent_once_even_over_a_kept_connection(
+    execution: Execution, site: Site, method: str, times: int
+) -> None:
+    await call(execution, upstream(site), get("/a"))
+    result = await call(execution, upstream(site), {"method": method, "path": "/hangup"})
+    assert (result.status, result.failure) == ("unknown", "execute.unknown")
+    assert len(site.seen) == 1 + times and site.seen[0].transport is site.seen[1].transport
+
+
+async def test_an_answer_that_breaks_off_is_not_shown(execution: Execution, site: Site) -> None:
+    result = await call(execution, upstream(site), get("/truncated"))
+    assert (result.status, result.failure, result.effect, result.output) == (
+        "error",
+        "execute.incomplete",
+        "done",
+        None,
+    )
 
 
 async def test_a_redirect_below_the_base_is_followed(execution: Execution, site: Site) -> None:

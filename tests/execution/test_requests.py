@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aegis.execution.requests import Origin, Request, credential_header, parse_origin, redirected, to_request
+from aegis.execution.requests import Origin, Request, parse_credential, parse_origin, redirected, to_request
 from aegis.execution.targets import Failed
 from aegis.kernel.jsontree import parse
 from aegis.kernel.tenancy import Tool
@@ -209,16 +209,34 @@ def test_a_write_is_never_repeated_at_another_place() -> None:
         ("bearer:tok:en", ("Authorization", "Bearer tok:en")),
         ("basic:ann:se:cret", ("Authorization", "Basic YW5uOnNlOmNyZXQ=")),
         ("header:X-Api-Key: abc", ("X-Api-Key", "abc")),
+        ('{"bearer": "tok"}', ("Authorization", "Bearer tok")),
+        ('{"header": "X-Api-Key:abc"}', ("X-Api-Key", "abc")),
     ],
 )
-def test_a_credential_has_one_of_four_forms(value: str, header: tuple[str, str]) -> None:
-    assert credential_header(value) == header
+def test_a_credential_has_one_of_its_forms(value: str, header: tuple[str, str]) -> None:
+    made = parse_credential(value)
+    assert (made.name, made.text, made.ca) == (*header, None)
+    assert made.text not in repr(made)
 
 
 @pytest.mark.parametrize(
-    "value", ["a\r\nb", "header:Host:x", "header::x", "header:X Y:z", "header:Content-Length:0", "ü"]
+    "value",
+    [
+        "a\r\nb",
+        "header:Host:x",
+        "header::x",
+        "header:X Y:z",
+        "header:Content-Length:0",
+        "ü",
+        "{",
+        "{}",
+        '{"ca": "x"}',
+        '{"bearer": 1}',
+        '{"bearer": "a", "basic": "b"}',
+        '{"token": "a"}',
+    ],
 )
 def test_a_malformed_credential_is_not_sent(value: str) -> None:
     with pytest.raises(Failed) as raised:
-        credential_header(value)
+        parse_credential(value)
     assert raised.value.code == "execute.credential"

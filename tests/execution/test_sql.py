@@ -25,8 +25,7 @@ READ, WRITE = Tool("db.query", "read"), Tool("db.write", "write")
 async def owner(postgres: Any) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(postgres.owner_url)
     await connection.execute(
-        "DROP SCHEMA IF EXISTS shop CASCADE; CREATE SCHEMA shop;"
-        "CREATE TABLE shop.items (id int PRIMARY KEY, name text)"
+        "DROP SCHEMA IF EXISTS shop CASCADE; CREATE SCHEMA shop;CREATE TABLE shop.items (id int PRIMARY KEY, name text)"
     )
     await connection.execute("INSERT INTO shop.items SELECT n, 'item ' || n FROM generate_series(1, 5) n")
     yield connection
@@ -319,16 +318,23 @@ async def test_sockets_are_closed_unless_the_operator_opened_them(upstream: Upst
     assert (result.failure, result.effect) == ("execute.forbidden_address", "none")
 
 
+CUT = "cut-at-commit"
+
+
 @pytest.fixture
 async def tcp(postgres: Any, owner: Any) -> AsyncIterator[str]:
-    """A loopback port in front of the server's socket."""
+    """A loopback port in front of the server's socket. It goes away when a transaction marked with `CUT` commits."""
     parts = urlsplit(postgres.owner_url)
     given = parse_qs(parts.query)
     path = f"{given['host'][0]}/.s.PGSQL.{given.get('port', ['5432'])[0]}"
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        is_marked = False
         try:
             while some := await source.read(65_536):
+                is_marked = is_marked or CUT.encode() in some
+                if is_marked and b"COMMIT;" in some:
+                    break
                 sink.write(some)
                 await sink.drain()
         except ConnectionError:
@@ -338,7 +344,12 @@ async def tcp(postgres: Any, owner: Any) -> AsyncIterator[str]:
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(path)
-        await asyncio.gather(pump(reader, inner_writer), pump(inner_reader, writer))
+        await asyncio.wait(
+            [asyncio.ensure_future(pump(reader, inner_writer)), asyncio.ensure_future(pump(inner_reader, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        writer.close()
+        inner_writer.close()
 
     server = await asyncio.start_server(relay, "127.0.0.1", 0)
     yield f"postgresql://{parts.username}@{{host}}:{server.sockets[0].getsockname()[1]}{parts.path}"
@@ -367,6 +378,20 @@ async def test_a_cancel_request_goes_to_the_checked_address_too(execution: Execu
     stop.pull("killed")
     assert (await running).failure == "execute.killed"
     await gone(owner, "mark-tcp")
+
+
+async def test_a_connection_lost_while_committing_leaves_the_effect_unknown(execution: Execution, tcp: str) -> None:
+    to = Upstream("tcp", "sql", tcp.format(host="127.0.0.1"), timeout_ms=5_000)
+    result = await ask(execution, to, f"DELETE FROM shop.items /* {CUT} */", tool=WRITE)
+    assert (result.status, result.failure, result.effect) == ("unknown", "execute.unknown", "unknown")
+
+
+async def test_an_error_while_committing_undoes_everything(
+    execution: Execution, upstream: Upstream, owner: Any
+) -> None:
+    await owner.execute("ALTER TABLE shop.items ADD CONSTRAINT one UNIQUE (name) DEFERRABLE INITIALLY DEFERRED")
+    result = await ask(execution, upstream, "UPDATE shop.items SET name = 'same'", tool=WRITE)
+    assert (result.status, result.effect, result.target_code) == ("error", "none", "23505")
 
 
 async def test_a_database_that_is_away_had_no_effect(execution: Execution, unused_tcp_port: int) -> None:

@@ -11,8 +11,9 @@ A ref has 1 to 64 characters of `A-Z a-z 0-9 _ - .` and begins with a letter or 
 tenants whose id has the minted form (a prefix, `_`, 16 letters or digits): there the tenant's part of the name has a
 fixed length, so no ref of one tenant can spell the name of another's secret.
 
-The value's forms: `bearer:<token>`, `basic:<user>:<password>`, `header:<Name>:<value>`; anything else is a bearer
-token for HTTP and `<user>:<password>` for SQL.
+The value's forms, for HTTP: `bearer:<token>`, `basic:<user>:<password>`, `header:<Name>:<value>`, any of them as an
+object with the certificate authority that alone is trusted, `{"bearer": "<token>", "ca": "<PEM>"}`; anything else is a
+bearer token. For SQL: `<user>:<password>`, or a password alone for the user of the URL.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 
+import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -139,8 +141,11 @@ class SealedSecrets:
         self._vault_key = vault_key
 
     async def find(self, tenant: str, ref: str) -> Secret | None:
-        async with self._database.scope(tenant) as connection:
-            sealed = await connection.fetchval(_SQL.find_secret, tenant, ref)
+        try:
+            async with self._database.scope(tenant) as connection:
+                sealed = await connection.fetchval(_SQL.find_secret, tenant, ref)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise CredentialError("couldn't read the credential: the store is away") from error
         return None if sealed is None else Secret(unseal(self._vault_key, tenant, ref, sealed))
 
     async def put(self, tenant: str, ref: str, value: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import ssl
 from base64 import b64encode
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -12,7 +14,16 @@ from yarl import URL
 
 from aegis.execution.credentials import Secret
 from aegis.execution.network import Guard, forbidden_in
-from aegis.execution.requests import Origin, Request, credential_header, parse_origin, redirected, to_request
+from aegis.execution.requests import (
+    SAFE_METHODS,
+    HttpCredential,
+    Origin,
+    Request,
+    parse_credential,
+    parse_origin,
+    redirected,
+    to_request,
+)
 from aegis.execution.targets import Answer, Failed, Progress, Run
 from aegis.kernel.jsontree import JsonError, JsonTree, parse
 from aegis.kernel.tenancy import Upstream
@@ -43,7 +54,7 @@ class HttpWire:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._sessions: OrderedDict[tuple[str, str, str], aiohttp.ClientSession] = OrderedDict()
+        self._doors: OrderedDict[tuple[str, str, str, str | None], _Door] = OrderedDict()
 
     async def send(
         self, run: Run, upstream: Upstream, origin: Origin, request: Request, credential: Secret | None
@@ -52,11 +63,11 @@ class HttpWire:
 
         The effect is `unknown` from the moment a connection is there, `done` when the answer's head has come.
         """
-        session = await self._session(run.tenant, upstream.name, origin.url)
-        extra = () if credential is None else (credential_header(credential.reveal()),)
+        shown = None if credential is None else parse_credential(credential.reveal())
+        door = await self._door((run.tenant, upstream.name, origin.url, shown.ca if shown else None))
         try:
             for _ in range(MAX_REDIRECTS + 1):
-                async with self._exchange(session, run.progress, origin, request, extra) as response:
+                async with await _exchange(door, run.progress, origin, request, shown) as response:
                     run.progress.effect = "done"
                     if response.status not in _REDIRECTS:
                         return await _answer(response, request.method, run.max_bytes)
@@ -66,38 +77,61 @@ class HttpWire:
             raise _failure(error, run.progress) from error
 
     async def close(self) -> None:
-        while self._sessions:
-            _, session = self._sessions.popitem()
-            await session.close()
+        while self._doors:
+            _, door = self._doors.popitem()
+            await door.session.close()
 
-    def _exchange(
-        self,
-        session: aiohttp.ClientSession,
-        progress: Progress,
-        origin: Origin,
-        request: Request,
-        extra: tuple[tuple[str, str], ...],
-    ) -> Any:
-        return session.request(
-            request.method,
-            URL(origin.url + request.target, encoded=True),
-            headers=[*request.headers, *extra],
-            data=request.body,
-            allow_redirects=False,
-            trace_request_ctx=progress,
-        )
+    async def _door(self, key: tuple[str, str, str, str | None]) -> _Door:
+        door = self._doors.pop(key, None) or self._open(key[3])
+        self._doors[key] = door
+        if len(self._doors) > MAX_SESSIONS:
+            _, oldest = self._doors.popitem(last=False)
+            await oldest.session.close()
+        return door
 
-    async def _session(self, tenant: str, upstream: str, origin: str) -> aiohttp.ClientSession:
-        key = (tenant, upstream, origin)
-        session = self._sessions.pop(key, None) or self._open()
-        self._sessions[key] = session
-        if len(self._sessions) > MAX_SESSIONS:
-            _, oldest = self._sessions.popitem(last=False)
-            await oldest.close()
-        return session
+    def _open(self, ca: str | None) -> _Door:
+        tls: ssl.SSLContext | bool = True if ca is None else _trusting(ca)
+        session = self._guard.session(limit=CONNECTIONS_PER_UPSTREAM, traces=(_sent_trace(),))
+        session._retry_connection = False  # aiohttp would send a PUT or DELETE twice; a test holds this
+        return _Door(session, tls)
 
-    def _open(self) -> aiohttp.ClientSession:
-        return self._guard.session(limit=CONNECTIONS_PER_UPSTREAM, traces=(_sent_trace(),))
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """The connections to one origin of one tenant's upstream, and whom they trust."""
+
+    session: aiohttp.ClientSession
+    tls: ssl.SSLContext | bool
+
+
+async def _exchange(
+    door: _Door, progress: Progress, origin: Origin, request: Request, credential: HttpCredential | None
+) -> aiohttp.ClientResponse:
+    """The answer's head. A GET or HEAD that met a connection which the target was just closing is sent once more."""
+    extra = () if credential is None else ((credential.name, credential.text),)
+    for left in (1, 0) if request.method in SAFE_METHODS else (0,):
+        try:
+            return await door.session.request(
+                request.method,
+                URL(origin.url + request.target, encoded=True),
+                headers=[*request.headers, *extra],
+                data=request.body,
+                allow_redirects=False,
+                ssl=door.tls,
+                trace_request_ctx=progress,
+            )
+        except aiohttp.ServerDisconnectedError:
+            if not left:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    """TLS that trusts this authority and no other. Raises Failed(execute.credential) for what is no PEM."""
+    try:
+        return ssl.create_default_context(cadata=ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise Failed("execute.credential") from error
 
 
 def _sent_trace() -> aiohttp.TraceConfig:
@@ -117,7 +151,8 @@ def _sent_trace() -> aiohttp.TraceConfig:
 def _failure(error: Exception, progress: Progress) -> Failed:
     if forbidden_in(error):
         return Failed("execute.forbidden_address")
-    return Failed("execute.unreachable" if progress.effect == "none" else "execute.unknown")
+    codes = {"none": "execute.unreachable", "unknown": "execute.unknown", "done": "execute.incomplete"}
+    return Failed(codes[progress.effect])
 
 
 async def _answer(response: aiohttp.ClientResponse, method: str, max_bytes: int) -> Answer:

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 
 from aegis.execution.targets import Failed
-from aegis.kernel.jsontree import ExactNumber, JsonTree, dumps
+from aegis.kernel.jsontree import ExactNumber, JsonError, JsonTree, dumps, parse
 from aegis.kernel.tenancy import Tool
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -42,9 +42,7 @@ _UNPLAIN = re.compile(r"[\x00-\x1f\x7f\\]")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_CREDENTIAL_HEADERS = frozenset(
-    {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
-)
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +108,23 @@ def redirected(request: Request, status: int, location: str | None, origin: Orig
     return Request(request.method if request.method in SAFE_METHODS else "GET", target, kept)
 
 
-def credential_header(value: str) -> tuple[str, str]:
-    """The header that carries a credential. Raises Failed(execute.credential) for a malformed one."""
+@dataclass(frozen=True, slots=True)
+class HttpCredential:
+    """The header that carries a credential, and the certificate authority (PEM) that alone is trusted with it."""
+
+    name: str
+    text: str = field(repr=False)
+    ca: str | None = None
+
+
+def parse_credential(value: str) -> HttpCredential:
+    """The credential of a secret's value, in one of the forms of `credentials.py`.
+
+    Raises Failed(execute.credential) for a malformed one.
+    """
+    ca = None
+    if value.startswith("{"):
+        value, ca = _from_object(value)
     form, _, rest = value.partition(":")
     match form:
         case "bearer":
@@ -123,10 +136,23 @@ def credential_header(value: str) -> tuple[str, str]:
             name, text = name.strip(), text.strip()
         case _:
             name, text = "Authorization", f"Bearer {value.strip()}"
-    fits = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(text) and name.lower() not in _CREDENTIAL_HEADERS
+    fits = _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(text) and name.lower() not in _FRAMING
     if not fits:
         raise Failed("execute.credential")
-    return name, text
+    return HttpCredential(name, text, ca)
+
+
+def _from_object(value: str) -> tuple[str, str | None]:
+    """`{"bearer" | "basic" | "header": text, "ca"?: PEM}` in the plain form, and the authority."""
+    try:
+        members = parse(value.encode("utf-8"))
+    except (JsonError, UnicodeEncodeError):
+        raise Failed("execute.credential") from None
+    forms = sorted(set(members) - {"ca"}) if isinstance(members, dict) else []
+    texts = isinstance(members, dict) and all(isinstance(text, str) for text in members.values())
+    if not texts or forms not in (["basic"], ["bearer"], ["header"]):
+        raise Failed("execute.credential")
+    return f"{forms[0]}:{members[forms[0]]}", members.get("ca")
 
 
 def _is_request(arguments: JsonTree) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from aegis.execution.credentials import CredentialError, Credentials, Secret
 from aegis.execution.http import HttpTarget
+from aegis.execution.kubernetes import KubernetesTarget
 from aegis.execution.network import Guard
 from aegis.execution.sql import SqlTarget
 from aegis.execution.targets import Answer, Failed, Progress, Result, Run, Status, Stop, Target
@@ -32,7 +33,12 @@ class Execution:
 
     @classmethod
     def over(cls, guard: Guard, credentials: Credentials) -> Execution:
-        return cls({"http": HttpTarget(guard), "sql": SqlTarget(guard)}, credentials)
+        targets: dict[str, Target] = {
+            "http": HttpTarget(guard),
+            "sql": SqlTarget(guard),
+            "kubernetes": KubernetesTarget(guard),
+        }
+        return cls(targets, credentials)
 
     async def run(
         self,

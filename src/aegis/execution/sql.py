@@ -27,6 +27,7 @@ ROWS_A_FETCH = 200
 WIRE_FACTOR, WIRE_FLOOR_BYTES = 8, 1024 * 1024
 """A value needs at most eight times its JSON text on the wire; what comes beyond can't fit the cap any more."""
 QUERY_CANCELED = "57014"
+_UNRESOLVED = frozenset({"08007", "40003"})  # transaction_resolution_unknown, statement_completion_unknown
 _SETTINGS = """SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true),
                       set_config('idle_in_transaction_session_timeout', $1, true)"""
 
@@ -43,10 +44,10 @@ class SqlTarget:
             leased.meter.allow(WIRE_FACTOR * run.max_bytes + WIRE_FLOOR_BYTES)
             try:
                 return await _transact(leased, run, query, params)
+            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError) as error:
+                raise _broken(leased, run) from error
             except asyncpg.PostgresError as error:
                 return _refused(error, run)
-            except (asyncpg.InterfaceError, OSError) as error:
-                raise _broken(leased, run) from error
 
     async def close(self) -> None:
         await self._connections.close()
@@ -134,7 +135,10 @@ def _count(status: str | None) -> int:
 
 
 def _refused(error: asyncpg.PostgresError, run: Run) -> Answer:
-    """An error while the commit was under way is the server's word that nothing was made durable."""
+    """The server's error: its word that the transaction was undone, unless it went away while committing."""
+    is_going = getattr(error, "severity_en", None) in {"FATAL", "PANIC"} or error.sqlstate in _UNRESOLVED
+    if run.progress.effect == "unknown" and is_going:
+        raise Failed("execute.unknown") from error
     run.progress.effect = "none"
     if error.sqlstate == QUERY_CANCELED:
         raise Failed("execute.timeout", ms=run.deadline_ms) from error

@@ -212,6 +212,7 @@ _TABLE = (
     Code("execute.too_large", "execute", MEDIUM, "the target's answer is larger than {limit} bytes"),
     Code("execute.too_many_rows", "execute", MEDIUM, "the target's answer has more than {limit} rows",
          "Ask for fewer rows."),
+    Code("execute.incomplete", "execute", MEDIUM, "the target's answer broke off"),
     Code("execute.unreachable", "execute", HIGH, "the target couldn't be reached"),
     Code("execute.forbidden_address", "execute", HIGH, "the target's address is on a network that is not open"),
     Code("execute.redirect", "execute", HIGH, "the target redirected to a place that the rules don't open"),

@@ -1,0 +1,514 @@
+"""Command lines read by syntax tree: every command that would run, through quotes, variables, pipes and nested shells.
+
+A command's words are expanded as far as they are known; what a part prints is followed into the part that reads it,
+so that `curl | sh`, `base64 -d | sh` and `sh -c "$(...)"` are what they are. Words in strings that are only printed,
+searched for or committed are no commands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import tree_sitter
+import tree_sitter_bash
+
+from aegis.policy.hard_deny import places
+from aegis.policy.hard_deny.places import Places
+from aegis.policy.hard_deny.shell_words import (
+    DECODED,
+    MARKS,
+    NETWORK,
+    OUTPUT,
+    SECRET,
+    UNKNOWN,
+    expand,
+    substituted,
+    without_marks,
+)
+
+DEPTH = 12
+"""Shells within shells, substitutions within substitutions."""
+COMMANDS = 2_000
+"""Commands judged for one text, loops and functions unrolled."""
+HOME = "/home/\ue011agent"
+PRINTED = 64 * 1024
+_WINDOWS = re.compile(
+    r"\b(?:Remove-Item|Format-Volume|Clear-Disk|Invoke-Expression|iex|Clear-EventLog|Stop-Computer|Restart-Computer)\b|"
+    r"^\s*(?:del|erase|rd|rmdir|format|vssadmin|wevtutil|reg|bcdedit|powershell|pwsh|cmd)(?:\.exe)?\s", re.IGNORECASE
+)
+
+Found = tuple[str, dict[str, str]]
+
+
+@dataclass(slots=True)
+class Words:
+    """One command: its words, what it reads on standard input, and the file its output goes to."""
+
+    argv: list[str]
+    stdin: str | None = None
+    out: str | None = None
+    background: bool = False
+    assigned: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        head = self.argv[0] if self.argv else ""
+        return head.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What commands change for those after them."""
+
+    places: Places
+    cwd: str
+    variables: dict[str, str]
+    protected_branches: frozenset[str] = frozenset()
+    protected_namespaces: frozenset[str] = frozenset()
+    fetched: set[str] = field(default_factory=set)
+    """Files whose bytes came from the network in this text."""
+    written: dict[str, str] = field(default_factory=dict)
+    """Files whose text is known because this text wrote them."""
+    branch: str = ""
+    now: float = 20820.0
+
+
+@dataclass(slots=True)
+class Reading:
+    findings: list[Found] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    steps: int = 0
+
+    def add(self, code: str, **values: str) -> None:
+        if all(c != code for c, _ in self.findings):
+            self.findings.append((code, values))
+
+
+Judge = Callable[["Shell", Words], str | None]
+"""Judges one command and gives what it prints; None if that isn't known."""
+
+
+@lru_cache(maxsize=1)
+def _parser() -> tree_sitter.Parser:
+    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
+
+
+def read(
+    text: str,
+    workspace: str | None = None,
+    branches: frozenset[str] = frozenset(),
+    namespaces: frozenset[str] = frozenset(),
+    now: float = 20820.0,
+) -> Reading:
+    """The findings of a command line; never raises."""
+    around = places.Places(workspace)
+    variables = {
+        "HOME": HOME, "PWD": around.workspace, "OLDPWD": around.workspace, "IFS": " \t\n", "TMPDIR": "/tmp",  # noqa: S108
+        "USER": "agent", "LOGNAME": "agent", "SHELL": "/bin/bash", "0": "bash", "PATH": "/usr/bin:/bin", "UID": "1000",
+    }
+    shell = Shell(Surroundings(around, around.workspace, variables, branches, namespaces, now=now), Reading())
+    try:
+        shell.script(without_marks(text).replace("\r\n", "\n"))
+    except RecursionError:
+        shell.reading.add("shell.unparseable")
+    return shell.reading
+
+
+class Shell:
+    """Walks one script. Nested shells share the reading and get a copy of the surroundings."""
+
+    def __init__(self, around: Surroundings, reading: Reading, depth: int = 0) -> None:
+        self.around = around
+        self.reading = reading
+        self.depth = depth
+        self.functions: dict[str, tree_sitter.Node] = {}
+        self.sources: dict[str, bytes] = {}
+        self.aliases: dict[str, str] = {}
+        self.calling: list[str] = []
+        self.source = b""
+
+    # entering
+
+    def script(self, text: str, stdin: str | None = None) -> str:
+        """Judges `text` as a script in these surroundings; gives what it prints."""
+        if self.depth > DEPTH or len(text) > PRINTED * 4:
+            self.reading.add("shell.unparseable")
+            return UNKNOWN
+        if _WINDOWS.search(text):
+            from aegis.policy.hard_deny.windows import judge_windows  # noqa: PLC0415 - the two know each other
+
+            judge_windows(self, text)
+        source = text.encode("utf-8", "replace")
+        root = _parser().parse(source).root_node
+        if root.has_error and not self._is_tolerable(root, text):
+            self.reading.add("shell.unparseable")
+        outer, self.source = self.source, source
+        try:
+            return self._body(root, stdin)
+        finally:
+            self.source = outer
+
+    def nested(self, text: str, stdin: str | None = None) -> str:
+        """Judges `text` as a shell of its own would run it."""
+        inner = Shell(
+            Surroundings(
+                self.around.places, self.around.cwd, dict(self.around.variables), self.around.protected_branches,
+                self.around.protected_namespaces, self.around.fetched, self.around.written, self.around.branch,
+                self.around.now,
+            ),
+            self.reading,
+            self.depth + 1,
+        )
+        inner.functions, inner.sources = dict(self.functions), dict(self.sources)
+        inner.calling = list(self.calling)
+        return inner.script(text, stdin)
+
+    def path(self, word: str) -> str:
+        """A word as an absolute path from here."""
+        return self.around.places.resolve(word, self.around.cwd)
+
+    def _is_tolerable(self, root: tree_sitter.Node, text: str) -> bool:
+        """Errors in grammar corners that the tree still shows all commands of: only missing redirection operands."""
+        errors = [root]
+        count = 0
+        while errors:
+            node = errors.pop()
+            count += 1
+            if count > 5000:
+                return False
+            if node.is_missing:
+                return False
+            if node.is_error:
+                piece = self._slice(node, text.encode("utf-8", "replace"))
+                if not re.fullmatch(r"[\d\s<>&]*", piece):
+                    return False
+            errors.extend(c for c in node.children if c.has_error or c.is_error)
+        return True
+
+    @staticmethod
+    def _slice(node: tree_sitter.Node, source: bytes) -> str:
+        return source[node.start_byte : node.end_byte].decode("utf-8", "replace")
+
+    def _text(self, node: tree_sitter.Node) -> str:
+        return self._slice(node, self.source)
+
+    # walking
+
+    def _body(self, node: tree_sitter.Node, stdin: str | None = None) -> str:
+        printed: list[str] = []
+        children = node.children
+        for index, child in enumerate(children):
+            if not child.is_named and child.type not in ("&",):
+                continue
+            background = index + 1 < len(children) and children[index + 1].type == "&"
+            printed.append(self._node(child, stdin, background=background))
+        return "".join(printed)[:PRINTED]
+
+    def _node(self, node: tree_sitter.Node, stdin: str | None = None, background: bool = False) -> str:  # noqa: C901, PLR0911, PLR0912
+        self.reading.steps += 1
+        if self.reading.steps > COMMANDS:
+            self.reading.add("shell.unparseable")
+            return UNKNOWN
+        match node.type:
+            case "command":
+                return self._command(node, stdin, background=background)
+            case "pipeline":
+                return self._pipeline(node, stdin)
+            case "redirected_statement":
+                return self._redirected(node, stdin, background)
+            case "variable_assignment" | "variable_assignments":
+                for each in [node] if node.type == "variable_assignment" else node.named_children:
+                    self._assign(each)
+                return ""
+            case "declaration_command" | "unset_command":
+                return self._declaration(node)
+            case "function_definition":
+                self._define(node)
+                return ""
+            case "for_statement" | "c_style_for_statement":
+                return self._for(node, stdin)
+            case "while_statement" | "until_statement":
+                return self._while(node, stdin)
+            case "subshell":
+                before = self.around
+                self.around = Surroundings(
+                    before.places, before.cwd, dict(before.variables), before.protected_branches,
+                    before.protected_namespaces, before.fetched, before.written, before.branch, before.now,
+                )
+                printed = self._body(node, stdin)
+                self.around = before
+                return printed
+            case "comment" | "heredoc_body" | "heredoc_start" | "heredoc_end" | "word" | "test_operator":
+                return ""
+            case "test_command":
+                for substitution in _all(node, "command_substitution"):
+                    self._substitute(self._text(substitution)[2:-1])
+                return ""
+        return self._body(node, stdin)
+
+    def words(self, raw: str) -> list[str]:
+        return expand(raw, self.around.variables, self._substitute, HOME)
+
+    def _substitute(self, text: str) -> str:
+        """What a command substitution prints: its text if it is known, else marks."""
+        if self.depth >= DEPTH:
+            self.reading.add("shell.unparseable")
+            return UNKNOWN
+        printed = self.nested(text).rstrip("\n")
+        if printed in ("", UNKNOWN):
+            return OUTPUT
+        return printed
+
+    def _assign(self, node: tree_sitter.Node) -> None:
+        raw = self._text(node)
+        name, _, value = raw.partition("=")
+        append = name.endswith("+")
+        name = name.rstrip("+").split("[", 1)[0]
+        if value.startswith("("):
+            value = value[1:-1]
+        result = " ".join(self.words(value)) if value else ""
+        variables = self.around.variables
+        variables[name] = (variables.get(name, "") + result if append else result)[:PRINTED]
+        self._named_variable(name, variables[name])
+
+    def _named_variable(self, name: str, value: str) -> None:
+        if name == "HISTFILE" and value in ("/dev/null", ""):
+            self.reading.add("shell.cover_tracks", command=name)
+        if name in ("HISTSIZE", "HISTFILESIZE") and value == "0":
+            self.reading.add("shell.cover_tracks", command=name)
+        if name in ("LD_PRELOAD", "PROMPT_COMMAND", "BASH_ENV") and value and not self.around.places.inside(self.path(value)):
+            self.reading.add("shell.persistence", command=name)
+
+    def _declaration(self, node: tree_sitter.Node) -> str:
+        head = node.children[0].type if node.children else ""
+        argv = [head]
+        for child in node.named_children:
+            if child.type == "variable_assignment":
+                self._assign(child)
+            else:
+                argv.extend(self.words(self._text(child)))
+        if head in ("unset", "unsetenv") and "HISTFILE" in argv:
+            self.reading.add("shell.cover_tracks", command="unset")
+        return ""
+
+    def _define(self, node: tree_sitter.Node) -> None:
+        name = node.child_by_field_name("name")
+        body = node.child_by_field_name("body")
+        if name is None or body is None:
+            return
+        called = self._text(name)
+        self.functions[called] = body
+        self.sources[called] = self.source
+        names = [self._text(n) for n in _all(body, "command_name")]
+        piped = any(c.type in ("pipeline",) for c in _all(body, "pipeline")) or any(c.type == "&" for c in _tokens(body))
+        if names.count(called) >= 1 and piped:
+            self.reading.add("shell.denial_of_service", command="function")
+
+    def _for(self, node: tree_sitter.Node, stdin: str | None) -> str:
+        name = node.child_by_field_name("variable")
+        body = node.child_by_field_name("body")
+        values: list[str] = []
+        for child in node.children_by_field_name("value"):
+            values.extend(self.words(self._text(child)))
+        printed = []
+        for value in values[:16] if name is not None and values else [UNKNOWN]:
+            if name is not None:
+                self.around.variables[self._text(name)] = value
+            if body is not None:
+                printed.append(self._node(body, stdin))
+        return "".join(printed)[:PRINTED]
+
+    def _while(self, node: tree_sitter.Node, stdin: str | None) -> str:
+        body = node.child_by_field_name("body")
+        condition = [self._text(c) for c in node.named_children if c != body]
+        forever = any(c.strip() in ("true", ":", "[ 1 ]", "[[ 1 ]]", "((1))", "1", "/bin/true") for c in condition)
+        if forever and body is not None and any(t.type == "&" for t in _tokens(body)):
+            self.reading.add("shell.denial_of_service", command="loop")
+        taint = _taint(stdin)
+        for command in _all(node, "command"):
+            argv = self.words(self._text(command))
+            if argv[:1] == ["read"]:
+                for variable in argv[1:]:
+                    if not variable.startswith("-"):
+                        self.around.variables[variable] = taint or UNKNOWN
+        return self._body(node, stdin)
+
+    def _pipeline(self, node: tree_sitter.Node, stdin: str | None) -> str:
+        flowing = stdin
+        for child in node.children:
+            if child.is_named:
+                flowing = self._node(child, flowing, background=False)
+        return flowing or ""
+
+    def _redirected(self, node: tree_sitter.Node, stdin: str | None, background: bool) -> str:
+        body = node.child_by_field_name("body")
+        piped: list[tree_sitter.Node] = []
+        out: str | None = None
+        quiet = False
+        for redirect in node.children_by_field_name("redirect"):
+            if redirect.type == "herestring_redirect":
+                stdin = "".join(" ".join(self.words(self._text(c))) for c in redirect.named_children) + "\n"
+            elif redirect.type == "heredoc_redirect":
+                stdin = self._heredoc(redirect)
+                piped.extend(c for c in redirect.named_children if not c.type.startswith("heredoc") and c.type != "file_redirect")
+                for inner in redirect.named_children:
+                    if inner.type == "file_redirect":
+                        target = self._target(inner)
+                        out = target if target is not None else out
+            elif redirect.type == "file_redirect":
+                stdin, out = self._file_redirect(redirect, stdin, out)
+        printed = ""
+        if body is not None:
+            printed = (
+                self._command(body, stdin, out, background) if body.type == "command"
+                else self._node(body, stdin, background)
+            )
+        if out is not None:
+            from aegis.policy.hard_deny.commands import write_file  # noqa: PLC0415 - the walk and the table know each other
+
+            write_file(self, out, printed, "redirection")
+            printed = ""
+            quiet = True
+        for child in piped:
+            printed = self._node(child, printed if not quiet else None)
+        return printed
+
+    def _heredoc(self, node: tree_sitter.Node) -> str:
+        start = next((self._text(c) for c in node.named_children if c.type == "heredoc_start"), "")
+        body = next((self._text(c) for c in node.named_children if c.type == "heredoc_body"), "")
+        if any(q in start for q in "'\"\\"):
+            return body
+        return substituted(body, self.around.variables, self._substitute, HOME)
+
+    def _target(self, node: tree_sitter.Node) -> str | None:
+        operator = next((c.type for c in node.children if not c.is_named), ">")
+        goal = node.child_by_field_name("destination")
+        if goal is None:
+            return None
+        words = self.words(self._text(goal))
+        if not words or operator in ("<", "<&") or words[0].isdigit() or words[0] == "-":
+            return None
+        return words[0]
+
+    def _file_redirect(
+        self, node: tree_sitter.Node, stdin: str | None, out: str | None
+    ) -> tuple[str | None, str | None]:
+        operator = next((c.type for c in node.children if not c.is_named), ">")
+        goal = node.child_by_field_name("destination")
+        words = self.words(self._text(goal)) if goal is not None else []
+        if not words:
+            return stdin, out
+        word = words[0]
+        if "/dev/tcp/" in word or "/dev/udp/" in word:
+            self.reading.add("shell.reverse_shell")
+            return stdin, out
+        if operator in ("<", "<&"):
+            if NETWORK in word:
+                return NETWORK, out
+            return (self.printed_by_reading(self.path(word)), out) if operator == "<" else (stdin, out)
+        descriptor = next((self._text(c) for c in node.children if c.type == "file_descriptor"), "1")
+        if operator.startswith(">&") and (word.isdigit() or word == "-"):
+            return stdin, out
+        if descriptor not in ("1", "") and word in ("/dev/null",):
+            return stdin, out
+        return stdin, word
+
+    def printed_by_reading(self, path: str) -> str:
+        """What reading a file gives."""
+        if path in self.around.written:
+            return self.around.written[path]
+        if path in self.around.fetched:
+            return NETWORK
+        if places.is_secret(path) or places.is_project_secret(path):
+            return SECRET
+        return UNKNOWN
+
+    def _command(
+        self, node: tree_sitter.Node, stdin: str | None = None, out: str | None = None, background: bool = False
+    ) -> str:
+        argv: list[str] = []
+        assigned: dict[str, str] = {}
+        for child in node.children:
+            if child.type == "variable_assignment":
+                name, _, value = self._text(child).partition("=")
+                assigned[name] = " ".join(self.words(value)) if value else ""
+                self._named_variable(name, assigned[name])
+            elif child.type in ("file_redirect", "herestring_redirect", "heredoc_redirect"):
+                if child.type == "herestring_redirect":
+                    stdin = "".join(" ".join(self.words(self._text(c))) for c in child.named_children) + "\n"
+                elif child.type == "file_redirect":
+                    stdin, out = self._file_redirect(child, stdin, out)
+            elif child.is_named or child.type not in (";", "&"):
+                argv.extend(self.words(self._text(child)))
+        return self.run(Words(argv, stdin, out, background, assigned))
+
+    def run(self, command: Words) -> str:
+        """Judges one expanded command and gives what it prints, as far as that is known."""
+        from aegis.policy.hard_deny.commands import judge  # noqa: PLC0415 - the walk and the table know each other
+
+        self.reading.steps += 1
+        if self.reading.steps > COMMANDS:
+            self.reading.add("shell.unparseable")
+            return UNKNOWN
+        if not command.argv:
+            return ""
+        head = command.argv[0]
+        if head in self.aliases:
+            return self.nested(" ".join([self.aliases[head], *command.argv[1:]]), command.stdin)
+        if head in self.functions and head not in self.calling and len(self.calling) < 8:
+            self.calling.append(head)
+            outer = self.source
+            self.source = self.sources[head]
+            saved = {k: self.around.variables.get(k) for k in "123456789"}
+            self.around.variables.update({str(i): w for i, w in enumerate(command.argv[1:10], 1)})
+            self.around.variables["@"] = self.around.variables["*"] = " ".join(command.argv[1:])
+            try:
+                return self._node(self.functions[head], command.stdin)
+            finally:
+                self.source = outer
+                self.calling.pop()
+                for key, value in saved.items():
+                    if value is None:
+                        self.around.variables.pop(key, None)
+        return judge(self, command)
+
+
+def _taint(text: str | None) -> str:
+    return "".join(sorted({c for c in text or "" if c in MARKS}))
+
+
+def taint(text: str | None) -> str:
+    """The marks in `text`."""
+    return _taint(text)
+
+
+def is_fully_known(text: str | None) -> bool:
+    return text is not None and not _taint(text)
+
+
+def _all(node: tree_sitter.Node, kind: str) -> list[tree_sitter.Node]:
+    found = []
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if each.type == kind:
+            found.append(each)
+        stack.extend(each.children)
+    return found
+
+
+def _tokens(node: tree_sitter.Node) -> list[tree_sitter.Node]:
+    found = []
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if not each.children:
+            found.append(each)
+        stack.extend(each.children)
+    return found
+
+
+__all__ = ["DECODED", "HOME", "NETWORK", "OUTPUT", "SECRET", "UNKNOWN", "Reading", "Shell", "Words", "read", "taint"]

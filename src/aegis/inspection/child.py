@@ -1,6 +1,7 @@
 """The inspection's functions inside a spawned child: one JSON request in, one JSON answer out.
 
-Requests: `{"op": "scan", "text", "source"}`, `{"op": "redact", "tree", "spared"?}`, `{"op": "contains_secret", "text"}`,
+Requests: `{"op": "scan", "text", "source"}`, `{"op": "redact", "tree", "spared"?}`,
+`{"op": "contains_secret", "text"}`,
 `{"op": "judge_definition", "description", "schema"}`, `{"op": "shape", "arguments", "size_bytes"}`.
 Answers: the result's fields, findings as `packed` gives them; `{"error"}` for a request of another shape.
 """
@@ -82,5 +83,6 @@ def unpacked(tree: Mapping[str, Any]) -> Finding:
     return Finding(
         code=tree["code"], stage=tree["stage"], severity=Severity[tree["severity"].upper()], message=tree["message"],
         rule=tree["rule"], path=tree["path"], score=tree["score"],
-        force=None if tree["force"] is None else BY_WORD[tree["force"]], guidance=tree["guidance"], evidence=tree["evidence"],
+        force=None if tree["force"] is None else BY_WORD[tree["force"]], guidance=tree["guidance"],
+        evidence=tree["evidence"],
     )

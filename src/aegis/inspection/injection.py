@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 import re2
 
 from aegis.inspection import lexicon
-from aegis.inspection.normalise import View, views
+from aegis.inspection.normalise import View, encodable, views
 from aegis.inspection.rules import MARKS, RULES
 from aegis.inspection.weights import Weights, shipped
 from aegis.kernel.findings import Finding, finding
@@ -63,14 +63,17 @@ _SUSPICIOUS, _HIDDEN, _ENCODED = "injection.suspicious", "injection.hidden_text"
 _ANCHOR_CLASSES = ("OV", "AD", "PR", "FR", "MD", "SI", "DC", "JO", "FO", "RO", "RU")
 _OTHER_TRIGGERS = (
     "model agent agents bots prompt prompts user human bound obey rule rules guideline guidelines guidance directive"
-    " directives restriction restrictions instruction instructions tell telling mention told secret system above filters"
+    " directives restriction restrictions instruction instructions tell telling mention told secret "
+    "system above filters"
     " grandma grandmother letters commands developer operator verbatim silently payments history always role"
 )
 _WORDS = re2.compile(
     r"(?i)\b(?:"
     + "|".join(re2.escape(w) for w in lexicon.anchors(_ANCHOR_CLASSES) if w[:1].isascii())
     + "|" + "|".join(_OTHER_TRIGGERS.split())
-    + r"|from now on|before (?:you )?(?:answer|reply|respond|use|using)\w*|letters? of each|one command|instead of the)\b"
+    +
+        r"|from now on|before (?:you )?(?:answer|reply|respond|use|using)\w*|letters? of each|one comm"
+        r"and|instead of the)\b"
     r"|<\||\[inst|<<sys|<important|<information|</\w+>\s*<|!\[|=<|=\[|=\{|(?m:^\s*[\-=#*]{3,})"
 )
 """Words and marks without which no plain text is flagged."""
@@ -78,7 +81,8 @@ _OBFUSCATED = re2.compile(
     r"(?i)<[a-z!/]|/\*|\]:|&#|&[a-z]{2,8};|(?:%[0-9a-f]{2}.{0,20}){3}|\\u|\\x|[a-z0-9+/_\-]{24}|(?:[0-9a-f]{2}[ :,]){9}"
     r"|(?:\S[ ._*|/~+\-]){7}|(?:\d{2,3}[ ,]+){8}|[01]{8} ?[01]{8}|[a-z][013457@$][a-z]|\b[134570][a-z]{2}"
     r"|\b(?:rot-?13|caesar|vtaber|qvfertneq|sbetrg|bireevqr)\b|erongi|dragersid|tegrof|snoitcurtsni|tpmorp|edirrevo"
-    r"|\b(?:concat\w*|join\w*|combin\w*|assembl\w*|glue\w*|merg\w*|pieces|part \d|fragments?|append\w*|together|letters? of"
+    r"|\b(?:concat\w*|join\w*|combin\w*|assembl\w*|glue\w*|merg\w*|pieces|part \d|fragments?|append\w*"
+    r"|together|letters? of"
     r"|in order|one (?:command|sentence|instruction|order)|when i say go|read (?:as|in) one|as [a-z]\d)\b"
 )
 """What a text has that reads otherwise than it is written."""
@@ -95,21 +99,21 @@ class RuleScanner:
 
     def scan(self, text: str, source: Source) -> Scan:
         """See `Scanner`. Text beyond 1 MiB of characters is not read."""
+        text = encodable(text[:MAX_CHARACTERS])
         plain = text.isascii() and (_OBFUSCATED.search(text) is None or _OBFUSCATED.search(_ID.sub("", text)) is None)
         if plain and _WORDS.search(text) is None:
             return CLEAN
-        best, hits = 0.0, ()  # type: tuple[float, tuple[tuple[Signal, ...], View]] | tuple[float, tuple[()]]
-        text = text[:MAX_CHARACTERS]
+        best, worst, signals_of = 0.0, View(""), tuple[Signal, ...]()
         for view in (View(text.lower(), end=len(text)),) if plain else views(text):
             score, signals = _judged(view, source, self._weights)
             if view.hidden and score > 0.0 and _introduced(text, view):
                 score *= 0.35
             if score > best:
-                best, hits = score, (signals, view)
-        if best < 0.05 or not hits:
+                best, worst, signals_of = score, view, signals
+        if best < 0.05:
             return CLEAN
         flagged = best >= FLAG
-        return Scan(flagged, round(best, 3), _findings(*hits, best) if flagged else ())
+        return Scan(flagged, round(best, 3), _findings(signals_of, worst, best) if flagged else ())
 
 
 def _judged(view: View, source: Source, weights: Weights) -> tuple[float, tuple[Signal, ...]]:
@@ -126,7 +130,7 @@ def _combined(
     by_sentence: dict[int, list[Signal]] = {}
     for signal in signals:
         by_sentence.setdefault(signal.sentence, []).append(signal)
-    best, chosen = 0.0, ()  # type: tuple[float, tuple[Signal, ...]]
+    best, chosen = 0.0, tuple[Signal, ...]()
     for at in by_sentence:
         window = [s for i in range(at, at + WINDOW) for s in by_sentence.get(i, ())]
         strongest = _strongest(window)
@@ -165,7 +169,8 @@ def _score(strongest: dict[str, Signal], view: View, source: Source, told: bool)
         total = 1.0 - (1.0 - total) * 0.6
     elif view.undone and total >= 0.4:
         total = 1.0 - (1.0 - total) * 0.7
-    return total * 0.35 if told and (view.hidden or all(s.quoted or s.weight < 0.3 for s in strongest.values())) else total
+    only_quoted = view.hidden or all(s.quoted or s.weight < 0.3 for s in strongest.values())
+    return total * 0.35 if told and only_quoted else total
 
 
 def _merely_asked(strongest: dict[str, Signal]) -> bool:
@@ -306,15 +311,20 @@ _QUOTES = frozenset("\"'`\u201c\u2018\u00ab")
 _LITERALS = frozenset(
     name for _, patterns in _COMPILED for steps in patterns for _, name in steps if len(name) != 2 or name.islower()
 )
-_URL = re2.compile(r"\b(?:https?|ftp)://[^\s<>\"')\]}]+|\b(?:[a-z0-9\-]+\.){1,4}(?:test|com|net|org|io|dev|ru|cn|example|xyz|info|biz|app|co|de|me|top|site|online)\b(?:/[^\s<>\"')\]]*)?")
+_URL = re2.compile(
+    r"\b(?:https?|ftp)://[^\s<>\"')\]}]+|\b(?:[a-z0-9\-]+\.){1,4}(?:test|com|net|org|io|dev|ru|cn|exam"
+    r"ple|xyz|info|biz|app|co|de|me|top|site|online)\b(?:/[^\s<>\"')\]]*)?")
 _MAIL = re2.compile(r"[a-z0-9._%+\-]+@(?:[a-z0-9\-]+\.?)+|[a-z0-9._%+\-]+@ urltoken ")
 _IBAN = re2.compile(r"\b[a-z]{2}\d{2}(?: ?\d{2,6}){2,8}\b|\b(?:0x[0-9a-f]{20,}|bc1[a-z0-9]{20,})\b")
-_SENSITIVE_PATH = re2.compile(r"[~/.\w\\\-]*(?:/\.ssh\b|id_rsa|id_ed25519|\.aws/credentials|/etc/shadow|/etc/passwd|\.env\b|\.kube/config|\.netrc|\.npmrc|\.git-credentials|secrets\.ya?ml|mcp\.json|credentials\.json)[/.\w\-]*")
+_SENSITIVE_PATH = re2.compile(
+    r"[~/.\w\\\-]*(?:/\.ssh\b|id_rsa|id_ed25519|\.aws/credentials|/etc/shadow|/etc/passwd|\.env\b|\.ku"
+    r"be/config|\.netrc|\.npmrc|\.git-credentials|secrets\.ya?ml|mcp\.json|credentials\.json)[/.\w\-]*")
 _SNAKE = re2.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b(?:\(\))?")
 _APOSTROPHE = re2.compile(r"(\w)['\x{2019}`\x{b4}](\w)")
 _ELIDED = re2.compile(r"\b(?:l|d|all|dell|nell|qu|jusqu|n)['\x{2019}]")
 _END = re2.compile(r"[.!?;](?:\s|$|[\"')])|[\x{3002}\x{ff01}\x{ff1f}\x{ff1b}]|\n\s*\n|\n")
 _SPELT = {
     **dict.fromkeys(map(ord, "()[]{}<>|/\\*=+_~^#$%&.!?;«»„“”–—…，、。「」『』【】・"), " "),
-    ord("@"): " ", ord(":"): " COLON ", ord("："): " COLON ", ord(","): " COMMA ", ord('"'): " QUOTE ", ord("'"): " QUOTE ", ord("`"): " QUOTE ",
+    ord("@"): " ", ord(":"): " COLON ", ord("："): " COLON ", ord(","): " COMMA ",
+    ord('"'): " QUOTE ", ord("'"): " QUOTE ", ord("`"): " QUOTE ",
 }

@@ -43,6 +43,7 @@ def views(text: str) -> tuple[View, ...]:
     """The plain reading first (folded and lower-cased as all are), then the others, each different from it."""
     out: list[View] = []
     seen: set[str] = set()
+    text = encodable(text)
     queue = [(View(text, (), False, 0, len(text)), 0)]
     while queue and len(out) < VIEWS:
         view, depth = queue.pop(0)
@@ -54,6 +55,17 @@ def views(text: str) -> tuple[View, ...]:
         if depth < DEPTH:
             queue.extend((inner, depth + 1) for inner in _decoded(view))
     return tuple(out)
+
+
+def encodable(text: str) -> str:
+    """`text` with a question mark for each lone surrogate: RE2 reads UTF-8, which has none."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
 
 
 def fold(text: str) -> str:
@@ -160,7 +172,11 @@ def _tagged(text: str) -> Iterator[str]:
 
 def _unspaced(text: str) -> str:
     """Letters set apart by one character are put together; wider gaps stay as the gaps between words."""
-    return _SPACED.sub(lambda m: _WIDE.sub("\x00", m.group())[::1].translate(_DROP_SEPARATORS).replace("\x00", " "), text)
+
+    def together(match: re2._Match) -> str:
+        return str(_WIDE.sub("\x00", match.group())).translate(_DROP_SEPARATORS).replace("\x00", " ")
+
+    return str(_SPACED.sub(together, text))
 
 
 def _unleet(text: str, one: str) -> str:
@@ -181,7 +197,8 @@ def _joined(text: str) -> str | None:
     named = " ".join(m.split("=", 1)[-1].strip() for m in _NAMED.findall(text)[:64])
     running = _PART.sub(" ", text)
     initials = "".join(w[0] for w in text.split()[:400] if w[:1].isalpha()) if "letter of" in text.lower() else ""
-    return "\n".join((running.replace("\n", ""), running.replace(". ", " ").replace("\n", " "), pieces, named, initials))
+    unbroken = running.replace(". ", " ").replace("\n", " ")
+    return "\n".join((running.replace("\n", ""), unbroken, pieces, named, initials))
 
 
 def _printable(raw: bytes) -> str | None:
@@ -240,20 +257,29 @@ def _bits(text: str) -> str | None:
 _TO_STANDARD = {ord("-"): "+", ord("_"): "/", ord("\n"): None, ord("\r"): None, ord(" "): None}
 _DROP_SEPARATORS = dict.fromkeys(map(ord, " \t\r\n.,:;-_*|/~+"))
 _LEET_TABLE = str.maketrans("034579@$", "oeastgas") | {ord("8"): "b", ord("("): "c"}
-_LEET = re2.compile(r"[A-Za-z]+[013457@$!|]+[A-Za-z]|\b[013457@$][A-Za-z]{2,}|[A-Za-z]{2,}[01357$]\b|\b[A-Za-z][0-9][0-9]?[a-z]\b")
+_LEET = re2.compile(
+    r"[A-Za-z]+[013457@$!|]+[A-Za-z]|\b[013457@$][A-Za-z]{2,}|[A-Za-z]{2,}[01357$]\b|\b[A-Za-z][0-9][0"
+    r"-9]?[a-z]\b")
 _SPACED = re2.compile(r"(?:[^\s][ \t.,_*|/~+\-]{1,4}){7,}[^\s](?:\s|$)|(?:\b\w[ ._*|/~+\-]{1,3}){7,}\w\b")
 _WIDE = re2.compile(r"[ \t]{2,}| [./|*_~+\-] ")
-_ROT13 = re2.compile(r"(?i)rot-?13|caesar|\b(?:vtaber|qvfertneq|sbetrg|bireevqr|vafgehpgvbaf?|cebzcg|nffvfgnag|cnffjbeqf?)\b")
-_BACKWARDS = re2.compile(r"(?i)snoitcurtsni|tpmorp|erongi|dragersid|tegrof|edirrevo|senilediug|tnatsissa|drowssap|reveal it backwards")
+_ROT13 = re2.compile(
+    r"(?i)rot-?13|caesar|\b(?:vtaber|qvfertneq|sbetrg|bireevqr|vafgehpgvbaf?|cebzcg|nffvfgnag|cnffjbeq"
+    r"f?)\b")
+_BACKWARDS = re2.compile(
+    r"(?i)snoitcurtsni|tpmorp|erongi|dragersid|tegrof|edirrevo|senilediug|tnatsissa|drowssap|reveal it"
+    r" backwards")
 _JOIN = re2.compile(
     r"(?i)\b(?:concat\w*|join\w*|combin\w*|assembl\w*|glue\w*|put (?:them|these|the \w+) together|in order|merge\w*"
-    r"|one (?:command|sentence|instruction|order)|first letters? of|pieces|part \d|when i say go|append\w*|read (?:as|in) one)\b"
+    r"|one (?:command|sentence|instruction|order)|first letters? of|pieces|part \d|when i say go|appen"
+    r"d\w*|read (?:as|in) one)\b"
     r"|\bas [a-z]\d\b.{0,200}\b[a-z]\d [a-z]\d\b"
 )
 _QUOTED = re2.compile(r"""'[^'\n]{2,200}'|"[^"\n]{2,200}"|`[^`\n]{2,200}`""")
 _NAMED = re2.compile(r"\b[A-Za-z]\w?\s?=\s?[A-Za-z]+")
 _PART = re2.compile(r"(?i)[.\s]*\b(?:part|piece|step|fragment)\s*\d+(?:\s*(?:of|/)\s*\d+)?\s*[:=)\-]\s*")
-_INLINE = re2.compile(r"(?i)</?(?:b|i|em|strong|span|font|u|a|code|wbr|small|mark|sup|sub|tt|abbr|s)(?:\s[^<>]*)?/?>|<!--[^>]{0,40}-->")
+_INLINE = re2.compile(
+    r"(?i)</?(?:b|i|em|strong|span|font|u|a|code|wbr|small|mark|sup|sub|tt|abbr|s)(?:\s[^<>]*)?/?>|<!-"
+    r"-[^>]{0,40}-->")
 _BLOCK = re2.compile(r"<[a-zA-Z/!][^<>]*>")
 _ESCAPE = re2.compile(r"(?i)(?:\\u\{?|\\x|&#x|u\+)([0-9a-f]{2,6})")
 
@@ -268,16 +294,19 @@ _ENCODINGS: tuple[tuple[str, re2._Regexp, Callable[[str], str | None]], ...] = (
 )
 
 _STYLE = (
-    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0?\.?0*[1]?[\s;\"']|font-size\s*:\s*0?\.?[01](?:px|pt|em|rem|%)?[\s;\"']"
+    r"display\s*:\s*none|visibility\s*:\s*hidden|opacity\s*:\s*0?\.?0*[1]?[\s;\"']|font-size\s*:\s*0?"
+    r"\.?[01](?:px|pt|em|rem|%)?[\s;\"']"
     r"|color\s*:\s*(?:#f{3}\b|#f{6}\b|#fefefe|white|transparent|rgba?\(255, ?255, ?255)|text-indent\s*:\s*-\d{3,}"
     r"|(?:left|top)\s*:\s*-\d{3,}px|(?:width|height|max-height)\s*:\s*0(?:px)?[\s;\"']|clip(?:-path)?\s*:"
 )
 _ATTRIBUTE = (
-    r"(?is)<[a-z][^<>]*\b(?:content|alt|title|aria-label|aria-description|data-[a-z\-]+|value|placeholder|summary)\s*=\s*"
+    r"(?is)<[a-z][^<>]*\b(?:content|alt|title|aria-label|aria-description|data-[a-z\-]+|value|placehol"
+    r"der|summary)\s*=\s*"
 )
 _HIDING: tuple[tuple[str, re2._Regexp], ...] = (
     ("comment", re2.compile(r"(?s)<!--(.+?)-->")),
-    ("hidden element", re2.compile(rf"(?is)<[a-z][^<>]*(?:{_STYLE})[^<>]*>((?:[^<]|<(?:b|br|i|em|p|span|strong)\b[^>]*>)+)")),
+    ("hidden element", re2.compile(
+        rf"(?is)<[a-z][^<>]*(?:{_STYLE})[^<>]*>((?:[^<]|<(?:b|br|i|em|p|span|strong)\b[^>]*>)+)")),
     ("hidden element", re2.compile(r"(?is)<[a-z][^<>]*\s(?:hidden|aria-hidden\s*=\s*[\"']?true)\b[^<>]*>([^<]+)")),
     ("unseen element", re2.compile(r"(?is)<(?:desc|template|noscript|metadata|title|script|style)\b[^<>]*>([^<]+)")),
     ("attribute", re2.compile(_ATTRIBUTE + r"\"([^\"]+)\"")),

@@ -1,7 +1,8 @@
 """The scanner's rules: short sequences of word classes, and marks in the letters themselves.
 
 A pattern such as `OV 6 RU` is a word of class OV of the lexicon, then one of class RU at most 6 words on. `'word'`
-stands for the word itself. START, STOP, COMMA, COLON, NUMBER and SHORT (a word of one or two letters) are what they say.
+stands for the word itself. START, STOP, COMMA, COLON, NUMBER and SHORT (one or two
+letters) are what they say.
 """
 
 from __future__ import annotations

@@ -12,10 +12,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 
 import re2
 
 from aegis.inspection import secret_kinds
+from aegis.inspection.normalise import encodable
 from aegis.inspection.shape import entropy_bits
 from aegis.kernel.findings import Finding, finding
 from aegis.kernel.jsontree import MAX_DEPTH, JsonError, JsonTree, dumps, parse
@@ -59,7 +62,9 @@ class Spared:
     def spares(self, kind: str, path: str, secret: str) -> bool:
         if kind in self.kinds or path in self.pointers:
             return True
-        return bool(self.digests) and hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest() in self.digests
+        if not self.digests:
+            return False
+        return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest() in self.digests
 
 
 NOTHING_SPARED = Spared()
@@ -111,12 +116,18 @@ def _tree(
         inner = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
         kind = _kind_of_member(named if named and key in _VALUE_MEMBERS else key, value)
         if kind is not None and not spared.spares(kind, inner, value):
+            kind = _vendors_kind(value) or kind
             tally[inner, kind] += 1
             clean: JsonTree = _label(kind)
         else:
             clean = _tree(value, inner, tally, spared, depth + 1, nesting)
         out[_unique(_string(key, path, tally, spared, MAX_NESTING) if len(key) >= 12 else key, out)] = clean
     return out
+
+
+def _vendors_kind(value: str) -> str | None:
+    """The kind of a value that is one vendor's token from end to end."""
+    return next((s.kind for s in _direct(encodable(value)) if s.end - s.start == len(value)), None)
 
 
 _VALUE_MEMBERS = frozenset({"value", "Value", "stringValue", "data", "val"})
@@ -180,6 +191,7 @@ def _label(kind: str) -> str:
 
 def _spans(text: str, nesting: int) -> list[_Span]:
     """Secrets of `text` in order, without overlaps."""
+    text = encodable(text)
     found = list(_direct(text))
     if nesting < MAX_NESTING:
         found.extend(_encoded(text, nesting))
@@ -208,18 +220,14 @@ def _direct(text: str) -> Iterator[_Span]:
 
 
 def _matching(text: str) -> list[int]:
-    try:
-        hits = _SET.Match(text)
-    except UnicodeEncodeError:
-        return []
-    return sorted(hits or ())
+    return sorted(_SET.Match(text) or ())
 
 
 def _judged(form: secret_kinds.Format, match: re2._Match) -> _Span | None:
     """The span of the match's secret, or None where it is a placeholder or an ordinary value."""
     if form.kind == "context" and match.re.groups == 0:
         return _behind_a_name(match)
-    group = match.re.groups and match.lastindex or 0
+    group = (match.re.groups and match.lastindex) or 0
     secret, start, end = match.group(group), match.start(group), match.end(group)
     if not secret or _is_placeholder(secret):
         return None
@@ -251,6 +259,8 @@ def _behind_a_name(match: re2._Match) -> _Span | None:
     start += len(value) - len(stripped)
     quoted = stripped != value
     secret = stripped.rstrip("\\\"'`") if quoted else stripped.rstrip(").]}>\\")
+    if not quoted and match.string[max(0, match.start() - 1) : match.start()] in ("?", "&"):
+        secret = secret.split("&", 1)[0]
     kind = _kind_of_member(name.strip("\\\"'`] "), secret, quoted=quoted, prose=cut.group().strip().isalpha())
     return _Span(start, start + len(secret), kind) if kind is not None else None
 
@@ -259,34 +269,43 @@ def _kind_of_member(name: str, value: JsonTree, *, quoted: bool = True, prose: b
     """The kind of secret that a member `name` with `value` is, or None."""
     if not isinstance(value, str) or not 4 <= len(value) <= 16_384 or len(name) > 96:
         return None
-    letters = "".join(c for c in name.lower() if c.isalpha())
-    if not letters or letters.startswith(secret_kinds.NOT_SECRET_BEGINNINGS):
-        return None
-    if letters.endswith(secret_kinds.NOT_SECRET_ENDINGS) and letters not in secret_kinds.STRONG:
-        return None
-    strong = letters.endswith(secret_kinds.STRONG) or any(w in letters for w in secret_kinds.STRONG if len(w) >= 6)
-    weak = not strong and letters.endswith(secret_kinds.WEAK)
-    if not (strong or weak) or _is_placeholder(value) or _is_reference(value) or value.lower() in secret_kinds.TYPE_WORDS:
+    letters, strength = _strength(name)
+    if strength is None or _is_placeholder(value) or _is_reference(value) or value.lower() in secret_kinds.TYPE_WORDS:
         return None
     if letters.endswith("authorization"):
         value = value.split(" ", 1)[-1]
-    if weak or prose:
-        enough = _looks_random(value, 16 if weak else 6) and not _is_identifier(value)
+    is_password = any(w in letters for w in _PASSWORD_WORDS)
+    if strength == "weak" or prose:
+        enough = _looks_random(value, 16 if strength == "weak" else 6) and not _is_identifier(value)
     elif any(c.isspace() for c in value):
-        enough = quoted and "pass" in letters and len(value) <= 80 and not value.endswith((".", "!", "?", ":")) and _passphrase(value)
+        enough = quoted and is_password and _passphrase(value)
     else:
         enough = _plausible(value, quoted)
     if not enough:
         return None
-    if any(w in letters for w in ("pass", "pwd", "kennwort", "senha", "contraseña", "пароль", "密码", "パスワード")):
+    if is_password:
         return "password"
     return "api_key" if "key" in letters else "token" if "token" in letters or "auth" in letters else "secret"
+
+
+@lru_cache(maxsize=4_096)
+def _strength(name: str) -> tuple[str, str | None]:
+    """The letters of `name`; `strong` for names like "password", `weak` for "key", None for `password_policy`."""
+    letters = "".join(c for c in name.lower() if c.isalpha())
+    words = _CAMEL.sub(r"\1 \2", name).lower().translate(_WORD_GAPS).split()
+    if not letters or not words or words[0] in secret_kinds.NOT_SECRET_BEGINNINGS:
+        return letters, None
+    if words[-1] in secret_kinds.NOT_SECRET_ENDINGS:
+        return letters, None
+    if letters.endswith(secret_kinds.STRONG) or any(w in letters for w in secret_kinds.STRONG if len(w) >= 6):
+        return letters, "strong"
+    return letters, "weak" if letters.endswith(secret_kinds.WEAK) else None
 
 
 def _plausible(value: str, quoted: bool) -> bool:
     """Whether the value of a member called "password" or so is one, rather than a word about it."""
     if value.isalpha() and value.isascii():
-        changes = sum(a.islower() != b.islower() for a, b in zip(value[1:], value[2:], strict=False))
+        changes = sum(a.islower() != b.islower() for a, b in pairwise(value[1:]))
         return changes >= 2 or (quoted and len(value) >= 8 and entropy_bits(value) >= 2.0)
     if value.isdigit():
         return len(value) >= 6 or quoted
@@ -295,7 +314,7 @@ def _plausible(value: str, quoted: bool) -> bool:
 
 def _passphrase(value: str) -> bool:
     words = value.split()
-    return 3 <= len(words) <= 8 and all(w.isalpha() and w.islower() for w in words) and not _PROSE.search(value)
+    return 3 <= len(words) <= 8 and len(value) <= 80 and all(w.isalpha() and w.islower() for w in words) and not _PROSE.search(value)
 
 
 def _looks_random(value: str, least: int) -> bool:
@@ -429,28 +448,50 @@ def _set() -> re2.Set:
 
 _FORMATS = tuple((form, re2.compile(form.pattern)) for form in secret_kinds.FORMATS)
 _SET = _set()
+_PASSWORD_WORDS = ("pass", "pwd", "kennwort", "senha", "contraseña", "пароль", "密码", "パスワード")
+_CAMEL = re2.compile(r"([a-z0-9])([A-Z])")
+_WORD_GAPS = dict.fromkeys(map(ord, "_-. []\"'`\\/:0123456789"), " ")
 _SEPARATOR = re2.compile(r"\s{0,4}(?:=>|:=|[:=])\s{0,4}|\s(?:is|lautet|est|es)[\s:]\s{0,4}")
 _BASE64 = re2.compile(r"[A-Za-z0-9+/_\-]{24,}(?:\r?\n[A-Za-z0-9+/_\-]{24,})*={0,2}")
 _HEX = re2.compile(r"\b(?:[0-9a-fA-F]{2}){16,}\b")
 _SEAMS = re2.compile(
-    r"</?(?:a|abbr|b|big|code|em|font|i|ins|kbd|mark|s|samp|small|span|strong|sub|sup|tt|u|var|wbr)\b[^<>]*>|<!--[^>]*-->"
-    r"|[\x{ad}\x{200b}-\x{200d}\x{2060}\x{feff}]|[\"'][ \t]*[+.&]?[ \t]*(?:\\?\r?\n[ \t]*)?[+.&]?[ \t]*[\"']|\*\*|</?span>"
+    r"</?(?:a|abbr|b|big|code|em|font|i|ins|kbd|mark|s|samp|small|span|strong|sub|sup|tt|u|var|wbr)\b["
+    r"^<>]*>|<!--[^>]*-->"
+    r"|[\x{ad}\x{200b}-\x{200d}\x{2060}\x{feff}]|[\"'][ \t]*[+.&]?[ \t]*(?:\\?\r?\n[ \t]*)?[+.&]?[ \t]"
+    r"*[\"']|\*\*|</?span>"
 )
-_BREAKS = re2.compile(r"<(?:br|wbr)\b[^<>]*>\s*|\\?\r?\n[ \t>|*#]*|\\r|\\n|=\r?\n|</(?:div|td|p|li|span)>\s*<(?:div|td|p|li|span)\b[^<>]*>")
+_BREAKS = re2.compile(
+    r"<(?:br|wbr)\b[^<>]*>\s*|\\?\r?\n[ \t>|*#]*|\\r|\\n|=\r?\n|</(?:div|td|p|li|span)>\s*<(?:div|td|p"
+    r"|li|span)\b[^<>]*>")
 _LENGTHS = {
-    "ghp_": 40, "gho_": 40, "ghu_": 40, "ghs_": 40, "ghr_": 40, "github_p": 93, "AKIA": 20, "ASIA": 20, "AIza": 39, "npm_": 40,
+    "ghp_": 40, "gho_": 40, "ghu_": 40, "ghs_": 40, "ghr_": 40, "github_p": 93, "AKIA": 20, "ASIA": 20, "AIza": 39,
+    "npm_": 40,
     "hf_": 37, "glpat-": 26, "dop_v1_": 71, "shpat_": 38, "SG.": 69,
 }
-_PREFIXES = re2.compile(r"gh[pousr]_|github_pat|glpat|xox[a-z]|xapp-|AKIA|ASIA|AIza|ya29|sk[-_]|rk_|whsec|npm_|pypi-|hf_|SG\.|eyJ|hvs\.|dop_|shp|aegis_|ATATT|gsk_|xai-|nvapi|dckr_|GOCSPX|lin_api|PMAK|glsa_|key-|dapi|sbp_|figd_|pul-|NRAK")
+_PREFIXES = re2.compile(
+    r"gh[pousr]_|github_pat|glpat|xox[a-z]|xapp-|AKIA|ASIA|AIza|ya29|sk[-_]|rk_|whsec|npm_|pypi-|hf_|S"
+    r"G\.|eyJ|hvs\.|dop_|shp|aegis_|ATATT|gsk_|xai-|nvapi|dckr_|GOCSPX|lin_api|PMAK|glsa_|key-|dapi|sb"
+    r"p_|figd_|pul-|NRAK")
 _PLACEHOLDER = re2.compile(
-    r"(?i)\[redacted|x{5,}|\*{3,}|\.{3}|\x{2026}|^<[^>]*>?$|\$\{|\{\{|^\$[a-z_(]|%\(|%[a-z_]+%|your[_\-. ]|[_\-]here\b|example|placeholder|change_?-?me|replace_?-?(?:me|with)|dummy|redacted|"
-    r"insert[_\-. ]|^(?:0+|1+|a+|x+|\?+|_+|-+|#+)$|<your|my[_\-](?:secret|token|key|password|api)|test[_\-]?(?:key|token|secret|password)$|not[_\-]a[_\-]real|fake|1234567890(?:abcdef)?$|0123456789|abcdefgh"
+    r"(?i)\[redacted|x{5,}|\*{3,}|\.{3}|\x{2026}|^<[^>]*>?$|\$\{|\{\{|^\$[a-z_(]|%\(|%[a-z_]+%|your[_"
+    r"\-. ]|[_\-]here\b|example|placeholder|change_?-?me|replace_?-?(?:me|with)|dummy|redacted|"
+    r"insert[_\-. ]|^(?:0+|1+|a+|x+|\?+|_+|-+|#+)$|<your|my[_\-](?:secret|token|key|password|api)|test"
+    r"[_\-]?(?:key|token|secret|password)$|not[_\-]a[_\-]real|fake|1234567890(?:abcdef)?$|0123456789|a"
+    r"bcdefgh"
 )
 _REFERENCE = re2.compile(
-    r"(?i)^\$|environ|getenv|process\.env|import\.meta|\bENV\[|secrets?\.|vault:|secretref|valuefrom|^!|^&|^\*|\(\)|^[a-z_][\w.]*\([^)]*\)?$|^[a-z_][\w.]*\[|^(?:https?|file|s3|gs|arn|ssm|op|kms|keyring|aws-sm|gcp-sm|azure-kv):"
-    r"|^(?:self|this|config|settings|options|args|opts|params|request|req|ctx|user|data|os|env|cfg|props|state|var|local|module|values?|inputs?|context|body|form|payload|credentials)\.[\w.]+$|^(?:/|\./|~/)[\w./\-]+$|^\{|^@"
+    r"(?i)^\$|environ|getenv|process\.env|import\.meta|\bENV\[|secrets?\.|vault:|secretref|valuefrom|^"
+    r"!|^&|^\*|\(\)|^[a-z_][\w.]*\([^)]*\)?$|^[a-z_][\w.]*\[|^(?:https?|file|s3|gs|arn|ssm|op|kms|keyr"
+    r"ing|aws-sm|gcp-sm|azure-kv):"
+    r"|^(?:self|this|config|settings|options|args|opts|params|request|req|ctx|user|data|os|env|cfg|pro"
+    r"ps|state|var|local|module|values?|inputs?|context|body|form|payload|credentials)\.[\w.]+$|^(?:/|"
+    r"\./|~/)[\w./\-]+$|^\{|^@"
 )
 _IDENTIFIER = re2.compile(
-    r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:sha\d+|md5|blake\w*)[-:=][\w+/=]+|[a-z]+(?:[-_.][a-z]+)*(?:[-_.]v?\d{1,4})?|(?:/?[\w.\-]*/)+[\w.\-]*|\d{4}-\d\d-\d\d[\dt:.z+\- ]*|[\d.,:\- ]+|[a-z0-9.\-]+\.[a-z]{2,6}"
+    r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:sha\d+|md5|blake\w*)[-:=][\w"
+    r"+/=]+|[a-z]+(?:[-_.][a-z]+)*(?:[-_.]v?\d{1,4})?|(?:/?[\w.\-]*/)+[\w.\-]*|\d{4}-\d\d-\d\d[\dt:.z+"
+    r"\- ]*|[\d.,:\- ]+|[a-z0-9.\-]+\.[a-z]{2,6}"
 )
-_PROSE = re2.compile(r"(?i)\b(?:the|is|are|must|was|has|have|not|your|for|with|and|or|to|at|of|asks?|please|characters?)\b")
+_PROSE = re2.compile(
+    r"(?i)\b(?:the|is|are|must|was|has|have|not|your|for|with|and|or|to|at|of|asks?|please|characters?"
+    r")\b")

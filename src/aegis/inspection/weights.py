@@ -1,6 +1,7 @@
 """The linear model beside the rules: one signed byte for each bucket that hashed words and word classes fall into.
 
-File: scale and bias (IEEE 754 single, little-endian), then 2**14 signed bytes. Made by `bench/train/train_injection.py`.
+File: scale and bias (IEEE 754 single, little-endian), then 2**14 signed bytes.
+Made by `bench/train/train_injection.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Weights:
 
 
 def features(sentences: Sequence[Sequence[str]]) -> Iterator[int]:
-    """Buckets of word classes, of ordered pairs of classes up to PAIR_GAP words apart, of stems and their neighbours."""
+    """Buckets of word classes, of pairs of them up to PAIR_GAP words apart, of stems and of neighbouring stems."""
     for words in sentences:
         last: list[tuple[int, str]] = []
         before = ""

@@ -39,3 +39,19 @@ def test_a_full_spool_takes_no_more(tmp_path: Path) -> None:
         (tmp_path / f"{number:036d}.kill").write_text("{}")
     with pytest.raises(SpoolFull):
         spool.add("ten_a", "tenant", "r", "u")
+
+
+def test_one_process_merges_at_a_time(tmp_path: Path) -> None:
+    one, other = Spool(tmp_path, lambda: 7), Spool(tmp_path, lambda: 7)
+    with one.alone() as first, other.alone() as second:
+        assert (first, second) == (True, False)
+    with other.alone() as now:
+        assert now
+
+
+def test_a_refused_order_is_kept_for_people(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, lambda: 7)
+    order = spool.add("ten_a", "tenant", "r", "u")
+    spool.refused(order)
+    assert spool.orders() == ()
+    assert order.id in (tmp_path / f"{order.id}.refused").read_text()

@@ -238,6 +238,17 @@ async def test_with_postgres_away_running_calls_stop_and_the_order_is_logged_aft
     await client.aclose()
 
 
+async def test_a_spooled_order_that_the_log_never_takes_does_not_hold_up_the_others(
+    database: Database, tenant: NewTenant, committer: Committer, role: str, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path / "spool", now_us)
+    spool.add(tenant.id, "tenant", "a\x00b", "usr_sec")
+    spool.add(tenant.id, "agent:agt_a", "stop", "usr_sec")
+    assert await Switches(database, committer, spool=spool, role=role).merge_spooled() == 1
+    assert spool.orders() == ()
+    assert [row["scope"] for row in await rows(database, tenant) if row["kind"] == "kill"] == ["agent:agt_a"]
+
+
 async def test_an_order_that_can_neither_be_logged_nor_spooled_is_an_error(
     wire: Any, tenant: NewTenant, tmp_path: Path
 ) -> None:

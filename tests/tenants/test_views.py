@@ -120,6 +120,37 @@ async def test_a_row_that_cannot_be_understood_closes_the_tenant_until_it_is_men
     assert mended.status == "active" and mended.contracts["agt_a"].mode == "shadow"
 
 
+@pytest.mark.parametrize(
+    ("table", "name", "body"),
+    [
+        ("contracts", "agent", '{"mode": "enforce", "ceilings_of_tomorrow": []}'),
+        ("contracts", "agent", '{"mode": "enforce", "approvals": [{"tool": "x", "unless": "y"}]}'),
+        (
+            "contracts",
+            "agent",
+            '{"mode": "enforce", "time_windows": [{"days": [], "from": "8", "to": "9", "tz": "UTC"}]}',
+        ),
+        ("quotas", "scope", '{"rps": 1, "yearly_requests": 5}'),
+        ("quotas", "scope", '{"daily_usd": "much"}'),
+        ("tools", "name", "{}"),
+        ("upstreams", "name", '{"kind": "http"}'),
+        ("settings", "name", '{"thresholds": {"kill": 0.5, "maim": 0.4}}'),
+    ],
+    ids=lambda text: text[:60],
+)
+async def test_what_this_program_does_not_understand_is_not_passed_over(
+    views: Views, tenant: NewTenant, write: Write, table: str, name: str, body: str
+) -> None:
+    await write(
+        f"INSERT INTO control.{table} (tenant, {name}, body) VALUES ($1, 'settings', $2::jsonb)"
+        f" ON CONFLICT (tenant, {name}) DO UPDATE SET body = excluded.body",
+        body,
+    )
+    assert (await views.get(tenant.id)).status == "unreadable"
+    await write(f"UPDATE control.{table} SET gone = true WHERE tenant = $1")
+    assert (await views.refresh(tenant.id)).status == "active"
+
+
 async def test_a_suspended_tenant_is_seen_as_such(views: Views, tenant: NewTenant, write: Write) -> None:
     await views.get(tenant.id)
     await write("UPDATE control.tenants SET status = 'suspended' WHERE id = $1")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,7 +33,10 @@ class Order:
 
 
 class Spool:
-    """A folder of this process's host. An order is whole or absent: written aside, synced, renamed, synced."""
+    """A folder of this host, shared by its processes.
+
+    An order is whole or absent: written aside, synced, renamed, synced.
+    """
 
     def __init__(self, folder: Path, clock: Callable[[], MicroSeconds]) -> None:
         self._folder, self._clock = folder, clock
@@ -60,9 +65,31 @@ class Spool:
             path = self._folder / name
             try:
                 found.append(Order(**json.loads(path.read_bytes())))
+            except FileNotFoundError:
+                continue  # another process of this host was done with it
             except (ValueError, TypeError):
                 path.rename(path.with_suffix(".unreadable"))
         return tuple(found)
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Whether this process alone merges meanwhile; the lock goes with the process."""
+        descriptor = os.open(self._folder / ".merging", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+        finally:
+            os.close(descriptor)
+
+    def refused(self, order: Order) -> None:
+        """Sets aside an order that the log doesn't take, for a person to look at."""
+        path = self._folder / f"{order.id}.kill"
+        path.rename(path.with_suffix(".refused"))
+        self._sync()
 
     def done(self, order: Order) -> None:
         (self._folder / f"{order.id}.kill").unlink(missing_ok=True)

@@ -151,25 +151,37 @@ class Switches:
             raise Problem(503, "kill_switch.unavailable", "couldn't read the switches", retry_after_s=1) from error
 
     async def merge_spooled(self) -> int:
-        """Logs the orders that were given while PostgreSQL was away; each leaves the spool once it is durable."""
+        """Logs the orders that were given while PostgreSQL was away; each leaves the spool once it is durable.
+
+        One process of a host merges at a time. An order that the log never takes is set aside.
+        """
+        if self._spool is None or not self._spool.orders():
+            return 0
         merged = 0
-        for order in self._spool.orders() if self._spool is not None else ():
-            assert self._spool is not None
-            try:
-                epoch, _ = await self._log(order.tenant, order.scope, order.reason, order.by, order)
-            except (Unavailable, *_STORE_ERRORS):
-                break
-            self._spool.done(order)
-            merged += 1
-            if self._tell is not None:
-                await self._tell(order.tenant, order.scope, epoch)
+        with self._spool.alone() as is_alone:
+            for order in self._spool.orders() if is_alone else ():
+                try:
+                    epoch, _ = await self._log(order.tenant, order.scope, order.reason, order.by, order)
+                except (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError, ValueError) as error:
+                    log.error("a spooled kill order was refused by the log: %s", type(error).__name__)
+                    self._spool.refused(order)
+                    continue
+                except (Unavailable, *_STORE_ERRORS):
+                    break
+                self._spool.done(order)
+                merged += 1
+                if self._tell is not None:
+                    await self._tell(order.tenant, order.scope, epoch)
         return merged
 
     async def merge_forever(self) -> None:
         """For the process's own task: looks each second whether spooled orders can be logged."""
         while True:
             await asyncio.sleep(MERGE_S)
-            await self.merge_spooled()
+            try:
+                await self.merge_spooled()
+            except OSError as error:
+                log.error("couldn't read the spool: %s", type(error).__name__)
 
     async def _log(
         self, tenant: str, scope: str, reason: str, by: str, late: Order | None = None

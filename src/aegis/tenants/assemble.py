@@ -129,16 +129,28 @@ _CAPS = {f.name for f in fields(Quota)} - {"scope"}
 
 
 def quota_from(row: Row) -> Quota:
-    caps = {k: v for k, v in row.body.items() if k in _CAPS}
-    for period in ("daily", "monthly", "total"):
-        given = row.body.get(f"{period}_usd")
-        if given is not None and f"{period}_micro_usd" in _CAPS:
-            caps[f"{period}_micro_usd"] = micro_usd(given)
+    """Raises ValueError for a cap that this program doesn't know: passing it over would leave it out."""
+    caps = {}
+    for name, value in row.body.items():
+        if value is None:
+            continue
+        is_money = name.endswith("_usd")
+        cap = f"{name.removesuffix('_usd')}_micro_usd" if is_money else name
+        if cap not in _CAPS:
+            raise ValueError(f"expected known caps, got {name!r}")
+        caps[cap] = micro_usd(value) if is_money else value
     return Quota(scope=row.key, **caps)
 
 
+_TERMS = frozenset({"mode", "tools", "resources", "time_windows", "approvals", "intent_by", "expires_at"})
+
+
 def contract_from(row: Row) -> Contract:
+    """Raises ValueError for a term that this program doesn't know: passing it over would be laxer than was written."""
     body = row.body
+    unknown = body.keys() - _TERMS | {k for rule in body.get("approvals") or () for k in rule.keys() - {"tool"}}
+    if unknown:
+        raise ValueError(f"expected known terms, got {sorted(unknown)}")
     tools, resources = body.get("tools") or {}, body.get("resources") or {}
     windows, expires = body.get("time_windows"), body.get("expires_at")
     return Contract(

@@ -96,7 +96,7 @@ class Recorder:
             "door": call.door,
             "action": call.endpoint,
             "tool": plain(call.action.tool, view, "tool"),
-            "digest": commitment(action_salt, call.action.digest.encode()),
+            "digest": commitment(action_salt, canonical(call.action.digest).encode()),
             "verdict": decision.verdict.word,
             "risk": decision.risk_ppm,
             "findings": [row_finding(f, view) for f in decision.findings[:FINDINGS_IN_ROW]],
@@ -165,7 +165,7 @@ class Recorder:
         if stages:
             fields["stages"] = flight.root(stages)
         if outcome.executed_digest is not None:
-            fields["executed"] = commitment(decided.action_salt, outcome.executed_digest.encode())
+            fields["executed"] = commitment(decided.action_salt, canonical(outcome.executed_digest).encode())
         if outcome.effect is not None:
             fields["effect"] = outcome.effect
         for member in ("session", "team", "tool"):

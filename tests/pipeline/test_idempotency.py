@@ -281,3 +281,14 @@ async def test_a_sweep_takes_expired_keys_only(house: House) -> None:
 
 async def test_a_call_without_a_key_needs_no_row_to_run(house: House) -> None:
     await (await house.process()).running(house.call(idempotency_key=None))
+
+
+async def test_without_the_store_nothing_begins_and_nothing_runs(house: House) -> None:
+    store, call = await house.process(), house.call()
+    await store.begin(call, BODY)
+    await house.database.pool.close()
+    for refused_by in (store.begin(call, BODY), store.running(call)):
+        with pytest.raises(Problem) as raised:
+            await refused_by
+        assert (raised.value.status, raised.value.code) == (503, "audit.unavailable")
+    assert await store.finish(call, 200, b"{}") is False

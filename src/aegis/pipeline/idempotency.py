@@ -19,11 +19,15 @@ key is no longer its own when it comes to `running`, and does not run.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from aegis.db.database import Database
+import asyncpg
+
+from aegis.db.database import Connection, Database
 from aegis.db.statements import statements
 from aegis.kernel.call import Call
 from aegis.kernel.jsontree import JsonTree, canonical
@@ -32,6 +36,7 @@ from aegis.kernel.problems import Problem
 KEPT_S = 24 * 3600
 RETRY_AFTER_S = 1.0
 SWEPT_AT_ONCE = 1000
+_STORE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _SQL = statements("aegis.pipeline", "idempotency.sql")
 
 
@@ -57,10 +62,10 @@ class Idempotency:
         self._process = process
 
     async def begin(self, call: Call, body: JsonTree) -> Fresh | Stored:
-        """Takes the call's key, atomically: of any number of callers one gets Fresh. Raises Problem 409 as the table
-        above says. `body` is the whole request as it was parsed."""
+        """Takes the call's key, atomically: of any number of callers one gets Fresh. `body` is the whole request as
+        it was parsed. Raises Problem 409 as the table above says, and Problem 503 when the store is away."""
         digest = request_digest(body)
-        async with self._database.scope(call.tenant) as connection:
+        async with self._scope(call.tenant) as connection:
             key = _key(call)
             given = (*key, digest, self._process, call.decision_id, KEPT_S)
             if await connection.fetchval(_SQL.insert, *given) is not None:
@@ -77,17 +82,24 @@ class Idempotency:
     async def running(self, call: Call) -> None:
         """Durably says that the action is about to run. To be called after the decision row and before the action.
 
-        Raises Problem 409 when the key is not this process's any more: then nothing may run.
+        Raises Problem 409 when the key is not this process's any more, and Problem 503 when the store is away: then
+        nothing may run.
         """
         if call.idempotency_key is None:
             return
-        async with self._database.scope(call.tenant) as connection:
+        async with self._scope(call.tenant) as connection:
             if await connection.fetchval(_SQL.run, *self._own(call)) is None:
                 raise _in_flight(call.decision_id)
 
-    async def finish(self, call: Call, status: int, answer: bytes) -> None:
-        """Keeps the answer for whoever asks again."""
-        await self._execute(call, _SQL.finish, status, answer)
+    async def finish(self, call: Call, status: int, answer: bytes) -> bool:
+        """Keeps the answer for whoever asks again. False when the store is away: the answer stands all the same, and
+        the key is told to be in flight until this process ends."""
+        try:
+            async with self._database.scope(call.tenant) as connection:
+                await connection.execute(_SQL.finish, *self._own(call), status, answer)
+        except _STORE_ERRORS:
+            return False
+        return True
 
     async def abandon(self, call: Call) -> None:
         """The call ended without an answer. What had not begun to run may be asked anew, what had never runs again."""
@@ -100,9 +112,14 @@ class Idempotency:
         async with self._database.scope(tenant) as connection:
             await connection.execute(_SQL.sweep, tenant, SWEPT_AT_ONCE)
 
-    async def _execute(self, call: Call, statement: str, *given: Any) -> None:
-        async with self._database.scope(call.tenant) as connection:
-            await connection.execute(statement, *self._own(call), *given)
+    @asynccontextmanager
+    async def _scope(self, tenant: str) -> AsyncIterator[Connection]:
+        try:
+            async with self._database.scope(tenant) as connection:
+                yield connection
+        except _STORE_ERRORS as error:
+            detail = "the idempotency key couldn't be kept; nothing ran"
+            raise Problem(503, "audit.unavailable", detail, retry_after_s=RETRY_AFTER_S) from error
 
     def _own(self, call: Call) -> tuple[Any, ...]:
         return (*_key(call), self._process, call.decision_id)

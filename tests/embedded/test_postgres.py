@@ -72,7 +72,9 @@ async def test_what_was_written_is_there_after_a_stop_and_a_start(own_servers: E
 
 
 async def test_a_commit_is_on_the_disk_whatever_the_operators_file_says(own_servers: EmbeddedServers) -> None:
-    (own_servers.data.path / "postgres.local.conf").write_text("fsync = off\nsynchronous_commit = off\nwork_mem = 5MB\n")
+    (own_servers.data.path / "postgres.local.conf").write_text(
+        "fsync = off\nsynchronous_commit = off\nwork_mem = 5MB\n"
+    )
     shutil.chown(own_servers.data.path / "postgres.local.conf", own_servers.postgres.account.uid)
     own_servers.postgres.stop()
     own_servers.postgres.start()

@@ -128,9 +128,14 @@ class Postgres:
             ],
             "",
         )
-        self._run([self.programs.folder / "postgres", "--single", "-D", draft, *_exact(), "postgres"], _ROLES)
+        self.in_single_user_mode(_ROLES, draft)
         os.sync()
         draft.rename(self.data)
+
+    def in_single_user_mode(self, script: str, data: Path | None = None) -> None:
+        """Runs statements, one a line, as the superuser on a stopped cluster. Raises CannotStart at the first error."""
+        words = ["--single", "-D", data or self.data, "-cexit_on_error=on", "-clog_checkpoints=off", "postgres"]
+        self._run([self.programs.folder / "postgres", *words], script)
 
     def spawn(self) -> Tethered:
         """Starts the server without waiting for it. Raises CannotStart when another one runs on the same data."""
@@ -239,10 +244,6 @@ def made_by(data: Path) -> int | None:
         return None
     except ValueError:
         raise CannotStart(f"couldn't read {data / 'PG_VERSION'}: expected a version's number") from None
-
-
-def _exact() -> list[str]:
-    return ["-c", "exit_on_error=on", "-c", "log_checkpoints=off"]
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ The same input gives the same file, byte for byte; `--check` compares with the c
 never trained on.
 """
 
+# ruff: noqa: E501 -- a slot with its words reads best on one line
 from __future__ import annotations
 
 import math

@@ -138,13 +138,17 @@ def test_what_only_looks_like_a_secret_stays(value: Any) -> None:
 
 
 def test_a_members_name_makes_its_value_a_secret() -> None:
-    done = redact({"db": {"password": "correcthorse", "user": "app"}, "env": [{"name": "API_SECRET", "value": "zq81-xx"}]})
+    done = redact(
+        {"db": {"password": "correcthorse", "user": "app"}, "env": [{"name": "API_SECRET", "value": "zq81-xx"}]}
+    )
     assert done.output == {
         "db": {"password": "[redacted:password]", "user": "app"},
         "env": [{"name": "API_SECRET", "value": "[redacted:secret]"}],
     }
     assert [(r.path, r.kind, r.count) for r in done.redactions] == [
-        ("/db/password", "password", 1), ("/env/0/value", "secret", 1)]
+        ("/db/password", "password", 1),
+        ("/env/0/value", "secret", 1),
+    ]
     assert done.findings[0].path == "/output/db/password"
 
 
@@ -201,8 +205,11 @@ def test_two_keys_that_become_the_same_stay_two() -> None:
     assert done.output == {"[redacted:github_token]": 1, "[redacted:github_token]#2": 2}
 
 
-_texts = st.text(max_size=200) | st.sampled_from([t for _, t in TOKENS.values()]) | st.sampled_from(
-    [text.format(s=secret) for text, secret in CONTEXTS.values()])
+_texts = (
+    st.text(max_size=200)
+    | st.sampled_from([t for _, t in TOKENS.values()])
+    | st.sampled_from([text.format(s=secret) for text, secret in CONTEXTS.values()])
+)
 _trees = st.recursive(
     st.none() | st.booleans() | st.integers() | _texts | st.lists(_texts, max_size=3).map("\n".join),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_texts, inner, max_size=4),

@@ -63,17 +63,16 @@ _SUSPICIOUS, _HIDDEN, _ENCODED = "injection.suspicious", "injection.hidden_text"
 _ANCHOR_CLASSES = ("OV", "AD", "PR", "FR", "MD", "SI", "DC", "JO", "FO", "RO", "RU")
 _OTHER_TRIGGERS = (
     "model agent agents bots prompt prompts user human bound obey rule rules guideline guidelines guidance directive"
-    " directives restriction restrictions instruction instructions tell telling mention told secret "
-    "system above filters"
+    " directives restriction restrictions instruction instructions tell telling mention told secret system above filters"
     " grandma grandmother letters commands developer operator verbatim silently payments history always role"
 )
+_EVERYDAY = frozenset("orders training protocol protocols programming ta act play enter switch".split())
 _WORDS = re2.compile(
     r"(?i)\b(?:"
-    + "|".join(re2.escape(w) for w in lexicon.anchors(_ANCHOR_CLASSES) if w[:1].isascii())
+    + "|".join(w for w in lexicon.anchors(_ANCHOR_CLASSES) if w[:1].isascii() and w not in _EVERYDAY)
     + "|" + "|".join(_OTHER_TRIGGERS.split())
-    +
-        r"|from now on|before (?:you )?(?:answer|reply|respond|use|using)\w*|letters? of each|one comm"
-        r"and|instead of the)\b"
+    + r"|from now on|before (?:you )?(?:answer|reply|respond|use|using)\w*"
+    r"|letters? of each|one command|instead of the)\b"
     r"|<\||\[inst|<<sys|<important|<information|</\w+>\s*<|!\[|=<|=\[|=\{|(?m:^\s*[\-=#*]{3,})"
 )
 """Words and marks without which no plain text is flagged."""
@@ -174,8 +173,8 @@ def _score(strongest: dict[str, Signal], view: View, source: Source, told: bool)
 
 
 def _merely_asked(strongest: dict[str, Signal]) -> bool:
-    """Whether something is asked for, soon or before something else, without a word to the agent or on its rules."""
-    return all(g.startswith("g_") or (g in _CIRCUMSTANCES and s.weight <= 0.3) for g, s in strongest.items())
+    """Whether something small is asked for, soon or before something else, without a word to the agent."""
+    return all(s.weight <= 0.3 and (g.startswith("g_") or g in _CIRCUMSTANCES) for g, s in strongest.items())
 
 
 def _tempered(score: float, probability: float) -> float:

@@ -368,6 +368,8 @@ def compound(words: str) -> str:
 
 
 def anchors(names: tuple[str, ...]) -> list[str]:
-    """Every word and stem of the classes `names`, with blanks where a compound is written with them."""
-    exact = [w for w, c in _EXACT.items() if c & set(names)]
-    return sorted({w.replace("-", " ") for w in exact} | set(exact) | {w for w, c in _STEMS.items() if c & set(names)})
+    """RE2 patterns of every word and stem of the classes `names`, with blanks where compounds are written so."""
+    exact = {w for w, c in _EXACT.items() if c & set(names)}
+    exact |= {w.replace("-", " ") for w in exact}
+    stems = {w for w, c in _STEMS.items() if c & set(names)}
+    return [*sorted(map(re2.escape, exact)), *(re2.escape(w) + r"\w*" for w in sorted(stems))]

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import re2
 
-from aegis.inspection.confusables import LOOKALIKE_LETTERS, LOOKALIKES, SELECTORS, TAGS, WITHOUT_INVISIBLE
+from aegis.inspection.confusables import INVISIBLE, LOOKALIKE_LETTERS, LOOKALIKES, SELECTORS, TAGS, WITHOUT_INVISIBLE
 
 VIEWS = 32
 SEGMENTS = 12
@@ -42,16 +42,20 @@ class View:
 def views(text: str) -> tuple[View, ...]:
     """The plain reading first (folded and lower-cased as all are), then the others, each different from it."""
     out: list[View] = []
-    seen: set[str] = set()
+    places: dict[str, int] = {}
     text = encodable(text)
     queue = [(View(text, (), False, 0, len(text)), 0)]
     while queue and len(out) < VIEWS:
         view, depth = queue.pop(0)
         for reading in _readings(view):
             lowered = reading.text.lower()
-            if lowered not in seen and len(out) < VIEWS:
-                seen.add(lowered)
-                out.append(View(lowered, reading.undone, reading.hidden, reading.start, reading.end))
+            named = View(lowered, reading.undone, reading.hidden, reading.start, reading.end)
+            place = places.setdefault(lowered, len(out))
+            if place < len(out):
+                if reading.hidden and not out[place].hidden:  # what people can't see is the graver reading
+                    out[place] = named
+            elif len(out) < VIEWS:
+                out.append(named)
         if depth < DEPTH:
             queue.extend((inner, depth + 1) for inner in _decoded(view))
     return tuple(out)
@@ -207,7 +211,7 @@ def _printable(raw: bytes) -> str | None:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return None
-    odd = sum(not (c.isprintable() or c in "\n\r\t") for c in text)
+    odd = sum(not (c.isprintable() or c in "\n\r\t" or c in INVISIBLE) for c in text)
     return text if odd == 0 else None
 
 

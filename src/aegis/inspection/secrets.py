@@ -314,7 +314,8 @@ def _plausible(value: str, quoted: bool) -> bool:
 
 def _passphrase(value: str) -> bool:
     words = value.split()
-    return 3 <= len(words) <= 8 and len(value) <= 80 and all(w.isalpha() and w.islower() for w in words) and not _PROSE.search(value)
+    plain = all(w.isalpha() and w.islower() for w in words)
+    return plain and 3 <= len(words) <= 8 and len(value) <= 80 and not _PROSE.search(value)
 
 
 def _looks_random(value: str, least: int) -> bool:

@@ -14,6 +14,7 @@ from aegis.kernel.jsontree import JsonTree, canonical
 
 MAX_NAME = 128
 SHORTEST_FOR_ONE_EDIT = 6
+SHORTEST_FOR_SHORT_WORDS = 9
 SHORTEST_FOR_TWO_EDITS = 12
 MAX_SCHEMA_TEXTS = 256
 MAX_DEFINITION_CHARACTERS = 65_536
@@ -131,7 +132,7 @@ def _slipped(asked: str, name: str) -> bool:
     ours, theirs = _words(asked), _words(name)
     if len(ours) != len(theirs):
         joined, other = "".join(ours), "".join(theirs)
-        return joined == other and len(joined) >= SHORTEST_FOR_TWO_EDITS and asked != name
+        return joined == other and len(joined) >= SHORTEST_FOR_SHORT_WORDS and asked != name
     if "".join(ours) == "".join(theirs) and ours != theirs:
         return len(name) >= SHORTEST_FOR_ONE_EDIT
     different = [(a, b) for a, b in zip(ours, theirs, strict=True) if a != b]
@@ -151,7 +152,7 @@ def _misspelt(ours: str, theirs: str, *, whole: int) -> bool:
     distance = _distance(ours, theirs)
     if short == long and sorted(ours) == sorted(theirs):
         return short >= 3 and distance == 1
-    least = 6 if short == long else 3 if whole >= SHORTEST_FOR_TWO_EDITS else 5
+    least = 6 if short == long else 3 if whole >= SHORTEST_FOR_SHORT_WORDS else 5
     if ours[0] != theirs[0] or long < least or short < 2:
         return False
     return distance <= (2 if whole >= SHORTEST_FOR_TWO_EDITS and short >= 8 else 1)

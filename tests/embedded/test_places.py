@@ -24,7 +24,7 @@ def test_a_second_claim_names_the_process_that_holds_the_first(folder: Path) -> 
 
 def test_a_data_directory_that_is_a_file_is_one_line(folder: Path) -> None:
     (folder / "file").touch()
-    with pytest.raises(CannotStart, match="couldn't use .*file as the data directory"):
+    with pytest.raises(CannotStart, match=r"couldn't use .*file as the data directory"):
         DataDir.claim(folder / "file")
 
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,9 +65,9 @@ class Up:
         return self.output.read_text("utf-8", "replace")
 
     def is_ready(self) -> bool:
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            with urllib.request.urlopen(self.url + "/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
+        address = self.url + "/readyz"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as answer:
+            return bool(answer.status == 200)
         return False
 
     def children(self) -> dict[str, list[int]]:

@@ -180,7 +180,8 @@ def _grant_search(directory: Path, found: os.stat_result, account: Account, *, l
 def _acl(mode: int, uid: int) -> bytes:
     """A POSIX access list, version 2: what `mode` says, plus search for one user.
 
-    Source: acl(5), linux/posix_acl_xattr.h.     The group's own permissions keep their bits; the mask lets the user's x through.
+    Source: acl(5), linux/posix_acl_xattr.h.
+    The group's own permissions keep their bits; the mask lets the user's x through.
     """
     owner, group, other = (mode >> 6) & 7, (mode >> 3) & 7, mode & 7
     nobody_in_particular = 0xFFFFFFFF

@@ -134,7 +134,14 @@ class Postgres:
 
     def in_single_user_mode(self, script: str, data: Path | None = None) -> None:
         """Runs statements, one a line, as the superuser on a stopped cluster. Raises CannotStart at the first error."""
-        words = ["--single", "-D", data or self.data, "-cexit_on_error=on", "-clog_checkpoints=off", "postgres"]
+        words: list[str | Path] = [
+            "--single",
+            "-D",
+            data or self.data,
+            "-cexit_on_error=on",
+            "-clog_checkpoints=off",
+            "postgres",
+        ]
         self._run([self.programs.folder / "postgres", *words], script)
 
     def spawn(self) -> Tethered:

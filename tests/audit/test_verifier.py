@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import shutil
@@ -16,10 +17,12 @@ from audit_logs import BEGIN, ORIGIN, STEP, LogMaker, force_write, sample, seale
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aegis.audit import canonical, evidence, merkle, notes, rows
+from aegis.audit import canonical, evidence, heads, merkle, notes, rows, tiles
+from aegis.audit.keys import LogKeys
 from aegis.audit.notes import Cosigner, NoteSigner, Verifier
 from aegis.audit.verifier import LogReport, RowSignatures, verify_log
 from aegis.kernel.clock import iso
+from aegis.kernel.record import CLASSES, Draft
 
 WITNESS = Cosigner("witness.example/w1", seed("witness-1"))
 ORDER = 2**252 + 27742317777372353535851937790883648493
@@ -656,3 +659,35 @@ def test_shared_scenarios_of_logs_are_all_here() -> None:
             for param in ATTACKS
             if param.id.split()[0] == name
         ), name
+
+
+def test_a_log_that_the_gateways_own_code_places_verifies(tmp_path: Path) -> None:
+    """What puts rows behind a head and what verifies them agree on counts, links, keys, time and tree."""
+    keys = LogKeys(rows.Writer.of("root", seed("root")), rows.Writer.of("writer", seed("writer-1")), seed("log"),
+                   seed("token"), seed("vault"))  # fmt: skip
+    signer = NoteSigner(ORIGIN, keys.log_seed)
+    empty = merkle.Frontier.empty()
+    head = heads.Head("t", ORIGIN, bytes(32), empty, 0, dict.fromkeys(CLASSES, 0), 0, frozenset())
+
+    def decided(verdict: str, agent: str) -> Draft:
+        return Draft("t", "decision", "r", {"verdict": verdict}, agent=agent, counts=(verdict,))
+
+    batches = [
+        [decided("allow", "a"), decided("kill", "b"), decided("monitor", "a")],
+        [Draft("t", "outcome", "r", {"of": 2, "status": "ok"}, agent="a", counts=("ok",))],
+        [Draft("t", "throttled", "r", {"count": 30}, agent="b", counts=("throttle",), count=30)],
+        [Draft("t", "kill", "r", {"scope": "tenant"}, raises_epoch=True), decided("escalate", "c")],
+    ]
+    entries: list[bytes] = []
+    for n, batch in enumerate(batches):
+        drafts = [(draft, len(entries) + k) for k, draft in enumerate(batch)]
+        extension = heads.extend(head, drafts, keys, signer.vkey, "gw-1", BEGIN + n * STEP)
+        entries += [placed.entry for placed in extension.rows]
+        links = {**head.agents, **extension.links}
+        head = dataclasses.replace(extension.after, agents=links)
+        for placed, path in zip(extension.rows, extension.paths, strict=True):
+            merkle.verify_inclusion(placed.leaf, placed.seq, head.size, path, head.frontier.root())
+    note = signer.sign(notes.checkpoint(ORIGIN, head.size, head.frontier.root()))
+    tiles.write_directory(tmp_path / "log", entries, note)
+    report = verify_log(tmp_path / "log", [signer.verifier])
+    assert (report.exit, report.size) == (0, 9), report.findings

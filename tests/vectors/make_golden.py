@@ -15,7 +15,7 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent / "audit"))
 
-from audit_logs import BEGIN, LogMaker, flight_of, sample, salt, seed  # noqa: E402
+from audit_logs import BEGIN, LogMaker, flight_of, salt, sample, seed  # noqa: E402
 
 from aegis.audit import merkle, notes, rows  # noqa: E402
 

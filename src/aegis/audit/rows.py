@@ -259,7 +259,10 @@ def _findings(value: object) -> bool:
 
 
 def _counters(value: object) -> bool:
-    return type(value) is dict and value.keys() == _CLASS_SET and all(_count(n) for n in value.values())
+    if type(value) is not dict or value.keys() != _CLASS_SET:
+        return False
+    numbers = value.values()
+    return set(map(type, numbers)) == {int} and min(numbers) >= 0
 
 
 def _seen(value: object) -> bool:
@@ -310,7 +313,7 @@ MEMBERS: dict[str, Callable[[object], bool]] = {
     "risk": _millionths,
     "rule": _maybe_text,  # empty where no rule decided
     "findings": _findings,  # [{code, rule, path}], at most 32
-    "findings_rest": _count,  # how many more there were
+    "more": _count,  # how many more there were
     "approval": _text,
     "rewrites": _committed,
     "outcome_due": _time,

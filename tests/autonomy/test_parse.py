@@ -10,6 +10,7 @@ from aegis.autonomy.parse import parse
 from aegis.kernel.clock import from_iso
 from aegis.kernel.problems import Problem
 from aegis.kernel.tenancy import ApprovalRule, Contract, TimeWindow
+from aegis.tenants.assemble import Row, contract_from
 
 
 def test_a_whole_contract() -> None:
@@ -110,3 +111,27 @@ def test_what_can_not_be_enforced_yet_is_refused_by_name(member: dict[str, Any],
         parse({"mode": "enforce", **member}, agent="a_1")
     assert (raised.value.status, raised.value.code) == (422, "contract.unsupported")
     assert [error.path for error in raised.value.errors] == [path] and path in raised.value.detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"mode": "enforce"},
+        {"mode": "shadow", "tools": {"allow": []}, "resources": {"deny": ["a*"]}, "time_windows": []},
+        {"mode": "enforce", "tools": None, "time_windows": None, "approvals": None, "expires_at": None},
+        {
+            "mode": "enforce",
+            "tools": {"allow": ["crm.*"], "deny": ["crm.delete"]},
+            "time_windows": [
+                {"days": ["sat", "sun"], "from": "22:00", "to": "06:30", "tz": "Europe/Berlin"},
+                {"days": ["mon"], "from": "00:00", "to": "24:00", "tz": "UTC"},
+            ],
+            "approvals": [{"tool": "pay.*"}],
+            "intent_by": "application",
+            "expires_at": "2027-01-01T00:00:00+01:00",
+        },
+    ],
+)
+def test_a_view_reads_the_stored_body_as_it_was_accepted(body: dict[str, Any]) -> None:
+    row = Row(kind="contracts", key="a_1", version=3, gone=False, body=body)
+    assert contract_from(row) == parse(body, agent="a_1", version=3)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 import aiohttp
 import pytest
@@ -169,3 +171,45 @@ async def test_fetch_refuses_other_schemes_and_non_addresses(url: str) -> None:
 async def test_fetch_in_plain_http_is_for_opened_networks_only() -> None:
     with pytest.raises(FetchFailed, match="not open"):
         await OPEN_LOOPBACK.fetch("http://1.1.1.1/keys", 100, 2.0)
+
+
+class Names:
+    """A name server that changes its mind: each look-up takes the next answer."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+
+    async def __call__(self, host: str, port: int, **_: Any) -> list[Any]:
+        self.asked += 1
+        return [
+            (socket.AF_INET6 if ":" in each else socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port))
+            for each in self.answers.pop(0)
+        ]
+
+
+async def test_a_name_that_points_at_both_worlds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", Names(["93.184.216.34", "127.0.0.1"]))
+    with pytest.raises(ForbiddenAddress):
+        await Guard().resolve("rebind.example", 80)
+
+
+async def test_the_address_that_was_checked_is_the_one_connected_to(
+    server: TestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second look-up would be told another place; there is none."""
+    names = Names(["127.0.0.1"], ["169.254.169.254"])
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", names)
+    assert await OPEN_LOOPBACK.fetch(f"http://rebind.example:{server.port}/keys", 100, 2.0) == b'{"keys":[]}'
+    assert names.asked == 1
+
+
+async def test_a_name_with_very_many_addresses_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", Names([f"8.8.8.{n}" for n in range(100)]))
+    assert len(await Guard().resolve("many.example", 80)) == 16
+
+
+@pytest.mark.parametrize("host", ["", "a" * 254, "a" * 64 + ".example", "ex\u2024ample..x"])
+async def test_what_is_no_name_does_not_resolve(host: str) -> None:
+    with pytest.raises(OSError):
+        await Guard().resolve(host, 80)

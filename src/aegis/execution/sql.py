@@ -28,8 +28,8 @@ WIRE_FACTOR, WIRE_FLOOR_BYTES = 8, 1024 * 1024
 """A value needs at most eight times its JSON text on the wire; what comes beyond can't fit the cap any more."""
 QUERY_CANCELED = "57014"
 _UNRESOLVED = frozenset({"08007", "40003"})  # transaction_resolution_unknown, statement_completion_unknown
-_SETTINGS = """SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true),
-                      set_config('idle_in_transaction_session_timeout', $1, true)"""
+_BEGIN = """BEGIN READ {mode}; SET LOCAL statement_timeout = {ms}; SET LOCAL lock_timeout = {ms};
+            SET LOCAL idle_in_transaction_session_timeout = {ms}"""
 
 
 class SqlTarget:
@@ -55,16 +55,15 @@ class SqlTarget:
 
 async def _transact(leased: Leased, run: Run, query: str, params: list[JsonTree]) -> Answer:
     connection = leased.connection
-    transaction = connection.transaction(readonly=run.tool.effect == "read")
-    await transaction.start()
+    mode = "ONLY" if run.tool.effect == "read" else "WRITE"
+    await connection.execute(_BEGIN.format(mode=mode, ms=int(run.deadline_ms)))
     try:
-        await connection.fetchrow(_SETTINGS, str(run.deadline_ms))
         output = await _execute(connection, query, params, run.max_bytes)
     except (asyncpg.PostgresError, Failed):
-        await transaction.rollback()
+        await connection.execute("ROLLBACK")
         raise
     run.progress.effect = "unknown"
-    await transaction.commit()
+    await connection.execute("COMMIT")
     run.progress.effect = "done"
     return Answer(output)
 

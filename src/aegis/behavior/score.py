@@ -64,6 +64,9 @@ NORMAL = Sensitivity()
 MINUTES_KNOWN = 3
 """What is counted by the minute is unknown before three minutes of activity are over."""
 
+NEW_TOOL, NEW_PAIR = 0.28, 0.14
+"""The most that a pair of tools which never was counts: less than a mark for review, more together with something."""
+
 NOTABLE, STRONG = 0.35, 0.7
 """The score just above a limit, and from a quarter above it on."""
 
@@ -238,7 +241,7 @@ def _sequence(f: Features, trust: float) -> Finding | None:
     bits = math.log2(f.previous_seen + f.tools_known + 1)
     return finding(
         "behavior.sequence",
-        score=min(0.3 if f.tool_seen == 0 else 0.15, bits / 40) * trust,
+        score=(NEW_TOOL if f.tool_seen == 0 else NEW_PAIR) * min(1.0, bits / 8) * trust,
         tool=f.tool,
         previous=f.previous,
         count=f.previous_seen,

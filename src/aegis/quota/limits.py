@@ -104,5 +104,6 @@ def retry_after_s(reading: Reading) -> float | None:
 
 
 def _refusal(limited: Limited) -> Finding:
-    limit = dollars(int(limited.limit)) if limited.code in _MONEY else f"{limited.limit:g}"
+    value = limited.limit
+    limit = dollars(int(value)) if limited.code in _MONEY else str(int(value) if value == int(value) else value)
     return finding(limited.code, limit=limit, scope=limited.scope)

@@ -7,21 +7,25 @@ of the reading; its own settlement adds its money.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from aegis.db.database import Connection, Database
 from aegis.db.statements import statements
 from aegis.kernel.clock import MicroSeconds
+from aegis.kernel.decision import STAGES
 from aegis.quota.periods import Period, period
 
 SQL = statements("aegis.quota", "rebuild.sql")
 
 PIECE = 500
+PAGE = 100
 MAX_OPEN = 5_000
+FLIGHT_BYTES = 64 * 1024
+_FLIGHT = b'{"flight":'
+_RATE_LIMIT = STAGES.index("rate_limit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,9 @@ class UsageLog:
     async def counts(self, tenant: str, now_us: MicroSeconds) -> Counts:
         async with self._database.scope(tenant) as connection:
             # Reservations first: one that settles in between is then counted twice and not lost.
-            rows = await connection.fetch(SQL.open_reservations, MAX_OPEN)
+            held = await _read_open(connection)
             totals = await read_totals(connection, period(now_us), None)
-        held = (_open(row["rid"], row["reservation"]) for row in rows)
-        return counts_of(totals, tuple(found for found in held if found is not None))
+        return counts_of(totals, held)
 
 
 async def read_totals(connection: Connection, when: Period, known: Totals | None) -> Totals:
@@ -123,17 +126,34 @@ async def _first_seq(connection: Connection, since_us: MicroSeconds, newest: int
     return low
 
 
-def _open(decision_id: str, text: str | None) -> OpenReservation | None:
-    """None where nothing was reserved, or nobody can say any more what (an erased body)."""
-    if text is None:
+async def _read_open(connection: Connection) -> tuple[OpenReservation, ...]:
+    held: list[OpenReservation] = []
+    after = -1
+    while len(held) < MAX_OPEN:
+        rows = await connection.fetch(SQL.open_reservations, after, PAGE, FLIGHT_BYTES)
+        held += [found for row in rows if (found := open_reservation(row["rid"], row["body"])) is not None]
+        if len(rows) < PAGE:
+            break
+        after = rows[-1]["seq"]
+    return tuple(held)
+
+
+def open_reservation(decision_id: str, body: bytes) -> OpenReservation | None:
+    """What the decision reserved, as the flight record at the beginning of its body says.
+
+    Only the flight record is parsed: it is ours, what follows is the caller's. None where nothing was reserved, or
+    nobody can say any more what (an erased body).
+    """
+    if not body.startswith(_FLIGHT):
         return None
     try:
-        kept = orjson.loads(text)
+        flight, _ = json.JSONDecoder().raw_decode(body[len(_FLIGHT) :].decode("utf-8", "ignore"))
+        kept = flight[_RATE_LIMIT]["features"]["reservation"]
         holds = [f"{unit}{int(kept[name])}:{scope}" for scope in kept["scopes"] for unit, name in _UNITS]
         found = OpenReservation(decision_id, int(kept["due_us"]), int(kept["micro_usd"]), tuple(holds))
-    except (KeyError, TypeError, ValueError):
+        return found if kept["tracked"] else None
+    except (KeyError, IndexError, TypeError, ValueError, RecursionError):
         return None
-    return found if kept.get("tracked") else None
 
 
 _UNITS = (("d", "day"), ("m", "month"))

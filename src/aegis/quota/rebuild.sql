@@ -20,10 +20,11 @@ SELECT k.kind, k.name,
  GROUP BY k.kind, k.name
 
 -- name: open_reservations
--- Decisions that still owe their outcome, with what they reserved as the decision's flight record says.
-SELECT e.rid, convert_from(b.body, 'UTF8')::json #>> '{flight,2,features,reservation}' AS reservation
+-- Decisions after $1 that still owe their outcome, at most $2 of them, with the beginning of their bodies ($3 bytes).
+SELECT o.seq, e.rid, substring(b.body from 1 for $3) AS body
   FROM log.open_intents o
   JOIN log.entries e ON e.tenant = o.tenant AND e.seq = o.seq
   JOIN log.bodies b ON b.tenant = o.tenant AND b.seq = o.seq
- ORDER BY o.due DESC
- LIMIT $1
+ WHERE o.seq > $1
+ ORDER BY o.seq
+ LIMIT $2

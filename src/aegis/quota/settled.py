@@ -181,8 +181,9 @@ class SettledBuckets:
 
 
 def _part(rate: Rate, share: int) -> Rate:
+    """A burst divided by `share` at an interval times `share` is the same tolerance; one call at least."""
     interval = rate.interval_ns * share
-    return Rate(interval, max(interval, rate.tolerance_ns // share)) if rate.tolerance_ns else rate
+    return Rate(interval, max(interval, rate.tolerance_ns)) if rate.tolerance_ns else rate
 
 
 def _limited(scope: ScopeLimits, code: str, wait_us: int) -> Limited:

@@ -32,7 +32,8 @@ from aegis.quota.buckets import (
     reserved,
 )
 from aegis.quota.periods import Period, period
-from aegis.quota.rebuild import Counts, pieces
+from aegis.quota.rebuild import Counts, Used, pieces
+from aegis.quota.report import Standing
 
 DEADLINE_S = 0.15
 PRIME_S = 1.0
@@ -146,6 +147,22 @@ class ValkeyBuckets:
     async def release(self, reservation: Reservation, now_us: MicroSeconds, verdict: str) -> None:
         if reservation.tracked or reservation.session is not None:
             await self.settle(reservation, 0, now_us, verdict)
+
+    async def standing(self, tenant: str, scope: str, now_us: MicroSeconds) -> Standing | None:
+        """What the scope has used and holds; None when the store has to be primed first (any take does)."""
+        when, p = period(now_us), prefix(tenant)
+        fields = [f"{scope}|r", f"{scope}|u"]
+        async with self._client.pipeline(transaction=False) as pipe:
+            pipe.exists(f"{p}primed")
+            pipe.hmget(f"{p}d:{when.day}", fields)
+            pipe.hmget(f"{p}m:{when.month}", fields)
+            pipe.hmget(f"{p}held", [f"d{when.day}:{scope}", f"m{when.month}:{scope}"])
+            pipe.zcount(f"{p}c:{scope}", now_us, "+inf")
+            primed, day, month, held, in_flight = await self._within(pipe.execute())
+        if not primed:
+            return None
+        numbers = [int(n or 0) for n in (*day, *month, *held)]
+        return Standing(Used(*numbers[:4]), numbers[4], numbers[5], in_flight)
 
     async def forget(self, tenant: str) -> None:
         """The tenant's counts are read from the log again at its next take; the larger ones stay."""

@@ -37,59 +37,258 @@ class Argument:
     declared: bool
 
 
-_SQL_NAMES = frozenset({"sql", "sql_query", "sqlquery", "sql_text", "raw_sql", "query_sql", "sql_statement", "ddl", "dml"})
+_SQL_NAMES = frozenset(
+    {"sql", "sql_query", "sqlquery", "sql_text", "raw_sql", "query_sql", "sql_statement", "ddl", "dml"}
+)
 _QUERY_NAMES = frozenset({"query", "statement", "stmt", "q", "queries", "statements", "expression", "text", "command"})
-_SHELL_NAMES = frozenset({
-    "command", "cmd", "shell", "bash", "commands", "cmds", "command_line", "commandline", "cmdline", "shell_command",
-    "exec", "argv", "run", "entrypoint", "script", "cmd_line",
-})
+_SHELL_NAMES = frozenset(
+    {
+        "command",
+        "cmd",
+        "shell",
+        "bash",
+        "commands",
+        "cmds",
+        "command_line",
+        "commandline",
+        "cmdline",
+        "shell_command",
+        "exec",
+        "argv",
+        "run",
+        "entrypoint",
+        "script",
+        "cmd_line",
+    }
+)
 _CODE_NAMES = frozenset({"code", "source_code", "python", "javascript", "program", "snippet"})
-_PATH_NAMES = frozenset({
-    "path", "paths", "file", "files", "file_path", "filepath", "filename", "file_name", "dir", "directory", "folder",
-    "filepaths", "file_paths", "output_path", "input_path", "src_path", "dst_path", "source_path", "target_path",
-    "destination_path", "output_file", "input_file", "local_path", "notebook_path", "old_path", "new_path", "cwd",
-    "workdir", "working_directory", "absolute_path", "relative_path",
-})
-_URL_NAMES = frozenset({
-    "url", "urls", "uri", "link", "href", "endpoint", "webhook", "webhook_url", "callback", "callback_url", "base_url",
-    "target_url", "image_url", "source_url", "redirect_url", "redirect_uri", "site", "website", "feed", "host",
-    "hostname", "origin", "remote_url", "proxy", "location",
-})
+_PATH_NAMES = frozenset(
+    {
+        "path",
+        "paths",
+        "file",
+        "files",
+        "file_path",
+        "filepath",
+        "filename",
+        "file_name",
+        "dir",
+        "directory",
+        "folder",
+        "filepaths",
+        "file_paths",
+        "output_path",
+        "input_path",
+        "src_path",
+        "dst_path",
+        "source_path",
+        "target_path",
+        "destination_path",
+        "output_file",
+        "input_file",
+        "local_path",
+        "notebook_path",
+        "old_path",
+        "new_path",
+        "cwd",
+        "workdir",
+        "working_directory",
+        "absolute_path",
+        "relative_path",
+    }
+)
+_URL_NAMES = frozenset(
+    {
+        "url",
+        "urls",
+        "uri",
+        "link",
+        "href",
+        "endpoint",
+        "webhook",
+        "webhook_url",
+        "callback",
+        "callback_url",
+        "base_url",
+        "target_url",
+        "image_url",
+        "source_url",
+        "redirect_url",
+        "redirect_uri",
+        "site",
+        "website",
+        "feed",
+        "host",
+        "hostname",
+        "origin",
+        "remote_url",
+        "proxy",
+        "location",
+    }
+)
 _RECIPIENT_NAMES = frozenset({"to", "cc", "bcc", "recipient", "recipients", "reply_to", "forward_to", "email_to"})
-_MONEY_NAMES = frozenset({"amount", "amount_usd", "amount_eur", "amount_cents", "price", "total", "sum", "payment_amount"})
-PROSE_NAMES = frozenset({
-    "note", "notes", "body", "content", "contents", "text", "message", "description", "subject", "title", "comment",
-    "summary", "prompt", "caption", "reason", "label", "name", "question", "answer", "html", "markdown", "reply",
-    "file_text", "new_str", "old_str", "new_string", "old_string", "abstract", "details",
-})
+_MONEY_NAMES = frozenset(
+    {"amount", "amount_usd", "amount_eur", "amount_cents", "price", "total", "sum", "payment_amount"}
+)
+PROSE_NAMES = frozenset(
+    {
+        "note",
+        "notes",
+        "body",
+        "content",
+        "contents",
+        "text",
+        "message",
+        "description",
+        "subject",
+        "title",
+        "comment",
+        "summary",
+        "prompt",
+        "caption",
+        "reason",
+        "label",
+        "name",
+        "question",
+        "answer",
+        "html",
+        "markdown",
+        "reply",
+        "file_text",
+        "new_str",
+        "old_str",
+        "new_string",
+        "old_string",
+        "abstract",
+        "details",
+    }
+)
 """Names of members that hold writing: what looks like a command there is quoted, not run."""
 
-_SQL_TOOL = frozenset({
-    "sql", "postgres", "postgresql", "pg", "psql", "mysql", "mariadb", "sqlite", "mssql", "tsql", "oracle", "snowflake",
-    "bigquery", "redshift", "database", "db", "duckdb", "clickhouse", "warehouse", "trino", "presto", "athena",
-    "databricks", "cockroach", "sqlserver",
-})
+_SQL_TOOL = frozenset(
+    {
+        "sql",
+        "postgres",
+        "postgresql",
+        "pg",
+        "psql",
+        "mysql",
+        "mariadb",
+        "sqlite",
+        "mssql",
+        "tsql",
+        "oracle",
+        "snowflake",
+        "bigquery",
+        "redshift",
+        "database",
+        "db",
+        "duckdb",
+        "clickhouse",
+        "warehouse",
+        "trino",
+        "presto",
+        "athena",
+        "databricks",
+        "cockroach",
+        "sqlserver",
+    }
+)
 _DIALECTS = {
-    "postgres": "postgres", "postgresql": "postgres", "pg": "postgres", "psql": "postgres", "cockroach": "postgres",
-    "mysql": "mysql", "mariadb": "mysql", "sqlite": "sqlite", "mssql": "tsql", "tsql": "tsql", "sqlserver": "tsql",
-    "oracle": "oracle", "snowflake": "snowflake", "bigquery": "bigquery", "redshift": "redshift", "duckdb": "duckdb",
-    "clickhouse": "clickhouse", "trino": "trino", "presto": "presto", "athena": "athena", "databricks": "databricks",
+    "postgres": "postgres",
+    "postgresql": "postgres",
+    "pg": "postgres",
+    "psql": "postgres",
+    "cockroach": "postgres",
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "sqlite": "sqlite",
+    "mssql": "tsql",
+    "tsql": "tsql",
+    "sqlserver": "tsql",
+    "oracle": "oracle",
+    "snowflake": "snowflake",
+    "bigquery": "bigquery",
+    "redshift": "redshift",
+    "duckdb": "duckdb",
+    "clickhouse": "clickhouse",
+    "trino": "trino",
+    "presto": "presto",
+    "athena": "athena",
+    "databricks": "databricks",
 }
-_SHELL_TOOL = frozenset({
-    "shell", "bash", "terminal", "exec", "command", "ssh", "sh", "zsh", "powershell", "pwsh", "cli", "console", "kubectl",
-    "process", "subprocess", "run_command", "cmd", "tty", "computer",
-})
-_CODE_TOOL = frozenset({"python", "node", "javascript", "ruby", "perl", "code", "interpreter", "jupyter", "repl", "php"})
+_SHELL_TOOL = frozenset(
+    {
+        "shell",
+        "bash",
+        "terminal",
+        "exec",
+        "command",
+        "ssh",
+        "sh",
+        "zsh",
+        "powershell",
+        "pwsh",
+        "cli",
+        "console",
+        "kubectl",
+        "process",
+        "subprocess",
+        "run_command",
+        "cmd",
+        "tty",
+        "computer",
+    }
+)
+_CODE_TOOL = frozenset(
+    {"python", "node", "javascript", "ruby", "perl", "code", "interpreter", "jupyter", "repl", "php"}
+)
 _K8S_TOOL = frozenset({"k8s", "kubernetes", "kube", "kubectl", "helm", "openshift", "oc", "cluster"})
-_CLOUD_TOOL = frozenset({
-    "aws", "gcp", "azure", "gcloud", "cloud", "boto3", "boto", "iam", "ec2", "s3", "rds", "terraform", "pulumi", "az",
-    "lambda", "eks", "gke", "aks",
-})
-_SENDS = frozenset({"mail", "email", "send", "message", "sms", "chat", "notify", "forward", "transfer", "pay", "payment"})
-_K8S_MEMBERS = frozenset({
-    "kind", "namespace", "manifest", "manifests", "resource_type", "resourcetype", "resource", "verb", "replicas",
-    "deployment", "yaml", "apiversion", "metadata", "release", "node", "pod",
-})
+_CLOUD_TOOL = frozenset(
+    {
+        "aws",
+        "gcp",
+        "azure",
+        "gcloud",
+        "cloud",
+        "boto3",
+        "boto",
+        "iam",
+        "ec2",
+        "s3",
+        "rds",
+        "terraform",
+        "pulumi",
+        "az",
+        "lambda",
+        "eks",
+        "gke",
+        "aks",
+    }
+)
+_SENDS = frozenset(
+    {"mail", "email", "send", "message", "sms", "chat", "notify", "forward", "transfer", "pay", "payment"}
+)
+_K8S_MEMBERS = frozenset(
+    {
+        "kind",
+        "namespace",
+        "manifest",
+        "manifests",
+        "resource_type",
+        "resourcetype",
+        "resource",
+        "verb",
+        "replicas",
+        "deployment",
+        "yaml",
+        "apiversion",
+        "metadata",
+        "release",
+        "node",
+        "pod",
+    }
+)
 _OPERATION_MEMBERS = ("operation", "action", "api", "method", "operation_name")
 _HTTP_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -111,7 +310,9 @@ _STATEMENT = (
     rf"declare{_GAP}+@|begin{_GAP}*;|rename{_GAP}+table|/\*!)"
 )
 _IS_SQL = re.compile(rf"(?:[\s;(]|/\*(?!!).*?\*/|--[^\n]*\n|#[^\n]*\n)*{_STATEMENT}", re.IGNORECASE | re.DOTALL)
-_STACKED_SQL = re.compile(rf";{_GAP}*(?:drop|delete|truncate|alter|update|grant|exec|insert|create|shutdown|copy)\b", re.I)
+_STACKED_SQL = re.compile(
+    rf";{_GAP}*(?:drop|delete|truncate|alter|update|grant|exec|insert|create|shutdown|copy)\b", re.I
+)
 _FIRST_WORD = re.compile(r"[\s;(/*\-!#]*([A-Za-z]{2,8})")
 _SQL_FIRST = frozenset(
     "select with insert replace update delete merge drop create alter truncate grant revoke copy exec execute do attach"
@@ -119,7 +320,9 @@ _SQL_FIRST = frozenset(
 )
 _SHOUTED_OR_ENDED = re.compile(r"\s*(?:/\*.*?\*/\s*)?[A-Z]{2,}\b|.*;\s*(?:--.*)?\Z", re.DOTALL)
 
-_IS_URL = re.compile(r"\s*(?:[A-Za-z][A-Za-z0-9+.\-]{1,20}://|(?:javascript|data|jar|view-source|blob|netdoc|file):)", re.I)
+_IS_URL = re.compile(
+    r"\s*(?:[A-Za-z][A-Za-z0-9+.\-]{1,20}://|(?:javascript|data|jar|view-source|blob|netdoc|file):)", re.I
+)
 _IS_PATH = re.compile(
     r"(?:~|\$HOME|\$\{HOME\})?/[^\s/]|\.{1,2}[/\\]|[A-Za-z]:[\\/]|\\\\[^\\]|.*(?:\.\.[/\\]|%(?:25)*2e%(?:25)*2e|\.\.%)",
     re.I | re.S,
@@ -232,7 +435,18 @@ def _expand(path: str, kind: str, node: JsonTree) -> Iterator[Argument]:
 def _command_line(words: list[str]) -> str:
     """An argv is quoted as it would be passed; a list of whole lines is a script."""
     if len(words) > 1 and sum(" " in w.strip() for w in words) > len(words) // 2 and not words[0].startswith("-"):
-        if words[0].rsplit("/", 1)[-1] not in {"sh", "bash", "zsh", "dash", "ksh", "python", "python3", "perl", "env", "sudo"}:
+        if words[0].rsplit("/", 1)[-1] not in {
+            "sh",
+            "bash",
+            "zsh",
+            "dash",
+            "ksh",
+            "python",
+            "python3",
+            "perl",
+            "env",
+            "sudo",
+        }:
             return "\n".join(words)
     return words[0] if len(words) == 1 and " " in words[0] else shlex.join(words)
 
@@ -329,13 +543,11 @@ class _Walk:
                 self.found.append(Argument(path, "k8s", text, False))
                 return
         if (not _K8S_TOOL.isdisjoint(self.words) and not _K8S_MEMBERS.isdisjoint(names)) or (
-            "apiversion" in names or "api_version" in names
-        ) and "kind" in names:
+            ("apiversion" in names or "api_version" in names) and "kind" in names
+        ):
             self.found.append(Argument(path, "k8s", _json(node), False))
         operation = next((node[k] for k in _OPERATION_MEMBERS if isinstance(node.get(k), str)), None)
-        if operation is not None and (
-            isinstance(node.get("service"), str) or not _CLOUD_TOOL.isdisjoint(self.words)
-        ):
+        if operation is not None and (isinstance(node.get("service"), str) or not _CLOUD_TOOL.isdisjoint(self.words)):
             self.found.append(Argument(path, "cloud", _json(node), False))
         elif path == "/arguments" and not _CLOUD_TOOL.isdisjoint(self.words) and len(self.words) > 1:
             if not self.in_shell:
@@ -344,9 +556,13 @@ class _Walk:
     def _string(self, path: str, name: str, text: str) -> None:
         found = self.found
         kind = self._kind(name, text)
-        if kind == "text" and len(text) > 1 and text[:64].lstrip()[:1] in ("{", "[") and self.levels < NESTED_JSON_LEVELS:
-            if len(text) <= NESTED_JSON_CHARACTERS and self._nested(path, name, text):
-                return
+        if (
+            kind == "text"
+            and len(text) > 1
+            and text[:64].lstrip()[:1] in ("{", "[")
+            and self.levels < NESTED_JSON_LEVELS
+        ) and len(text) <= NESTED_JSON_CHARACTERS and self._nested(path, name, text):
+            return
         found.append(Argument(path, kind, text, False))
 
     def _nested(self, path: str, name: str, text: str) -> bool:

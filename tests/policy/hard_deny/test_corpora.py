@@ -25,26 +25,34 @@ def codes(kind: str, text: str, workspace: str | None = "/work/site") -> list[st
     return [f["code"] for f in answer["findings"] if f["kills"]]
 
 
-@pytest.mark.parametrize(("name", "kind", "text"), [
-    (name, kind, text)
-    for name, kind in (("sql", "sql"), ("shell", "shell"), ("cloud", "shell"), ("paths", "path"), ("urls", "url"))
-    for text in load(name, "refused")
-])
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        (name, kind, text)
+        for name, kind in (("sql", "sql"), ("shell", "shell"), ("cloud", "shell"), ("paths", "path"), ("urls", "url"))
+        for text in load(name, "refused")
+    ],
+)
 def test_is_refused(name: str, kind: str, text: str) -> None:
     assert codes(kind, text), text
 
 
-@pytest.mark.parametrize(("name", "kind", "text"), [
-    (name, kind, text)
-    for name, kind in (("sql", "sql"), ("shell", "shell"), ("cloud", "shell"), ("paths", "path"), ("urls", "url"))
-    for text in load(name, "passed")
-])
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        (name, kind, text)
+        for name, kind in (("sql", "sql"), ("shell", "shell"), ("cloud", "shell"), ("paths", "path"), ("urls", "url"))
+        for text in load(name, "passed")
+    ],
+)
 def test_passes(name: str, kind: str, text: str) -> None:
     assert codes(kind, text) == [], text
 
 
 def of_call(row: dict[str, Any]) -> list[str]:
-    answer = analyse(request_for(kinds(None, row["tool"], row["arguments"]), row["tool"], row["arguments"], workspace="/work/site"))
+    answer = analyse(
+        request_for(kinds(None, row["tool"], row["arguments"]), row["tool"], row["arguments"], workspace="/work/site")
+    )
     return [f["code"] for f in answer["findings"] if f["kills"]]
 
 

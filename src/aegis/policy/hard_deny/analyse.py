@@ -22,9 +22,20 @@ DAY_US = 86_400_000_000
 NOW_DAYS = 20820.0
 """1 January 2027, for callers that give no time."""
 COMPANY = frozenset({"example.com", "localhost"})
-_STRICT_SQL_NAMES = frozenset({"sql", "query", "statement", "stmt", "sql_query", "raw_sql", "sql_text", "ddl", "dml", "query_sql"})
-_CODE_LANGUAGES = {"python": "python", "node": "node", "javascript": "node", "ruby": "ruby", "perl": "perl", "php": "php", "jupyter": "python",
-                   "interpreter": "python", "repl": "python"}
+_STRICT_SQL_NAMES = frozenset(
+    {"sql", "query", "statement", "stmt", "sql_query", "raw_sql", "sql_text", "ddl", "dml", "query_sql"}
+)
+_CODE_LANGUAGES = {
+    "python": "python",
+    "node": "node",
+    "javascript": "node",
+    "ruby": "ruby",
+    "perl": "perl",
+    "php": "php",
+    "jupyter": "python",
+    "interpreter": "python",
+    "repl": "python",
+}
 
 
 def request_for(
@@ -64,7 +75,9 @@ def analyse(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     judged = _Judged(request)
     for argument in request.get("arguments", ()):
-        judged.argument(str(argument["path"]), str(argument["kind"]), str(argument["text"]), bool(argument.get("declared")))
+        judged.argument(
+            str(argument["path"]), str(argument["kind"]), str(argument["text"]), bool(argument.get("declared"))
+        )
     judged.call()
     return {"findings": judged.findings[:MAX_FINDINGS], "features": judged.features}
 
@@ -147,7 +160,9 @@ class _Judged:
         language = next((_CODE_LANGUAGES[w] for w in sorted(self.words) if w in _CODE_LANGUAGES), "")
         around = places.Places(self.workspace)
         variables = {"HOME": shell.HOME, "PWD": around.workspace}
-        surroundings = shell.Surroundings(around, around.workspace, variables, self.branches, self.namespaces, now=self.now)
+        surroundings = shell.Surroundings(
+            around, around.workspace, variables, self.branches, self.namespaces, now=self.now
+        )
         walk = shell.Shell(surroundings, shell.Reading())
         try:
             foreign.judge(walk, language, text)
@@ -163,14 +178,17 @@ class _Judged:
 
     def _structured(self, path: str, text: str, family: str) -> None:
 
-
         try:
             call = orjson.loads(text)
         except orjson.JSONDecodeError:
             return
         if not isinstance(call, dict):
             return
-        found = kubectl.judge_call(self.words, call, self.namespaces) if family == "k8s" else cloud.judge_call(self.words, call)
+        found = (
+            kubectl.judge_call(self.words, call, self.namespaces)
+            if family == "k8s"
+            else cloud.judge_call(self.words, call)
+        )
         for code, values in found:
             self.add(code, path, values)
 

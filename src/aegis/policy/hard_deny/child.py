@@ -18,5 +18,12 @@ def serve(setup: bytes) -> Callable[[bytes], bytes]:
         request = orjson.loads(payload)
         return orjson.dumps(analyse({**standing, **request}))
 
-    analyse({"arguments": [{"path": "/arguments/sql", "kind": "sql", "text": "SELECT 1"}, {"path": "/arguments/c", "kind": "shell", "text": "ls"}]})
+    analyse(
+        {
+            "arguments": [
+                {"path": "/arguments/sql", "kind": "sql", "text": "SELECT 1"},
+                {"path": "/arguments/c", "kind": "shell", "text": "ls"},
+            ]
+        }
+    )
     return answer

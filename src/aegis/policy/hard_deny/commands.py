@@ -6,7 +6,6 @@ import base64
 import binascii
 import codecs
 import re
-import shlex
 from collections.abc import Callable, Sequence
 
 from aegis.policy.hard_deny import cloud, foreign, kubectl, places, sql, urls
@@ -19,9 +18,9 @@ INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|
 _RECURSIVE = re.compile(r"-[a-zA-Z]*[rR]|--recursive\Z|--no-preserve-root\Z|-Recurse\Z", re.IGNORECASE)
 _STOPPED_GUARDS = re.compile(
     r"auditd|rsyslog|syslog|journald|falco|fail2ban|apparmor|selinux|ufw|firewalld|iptables|nftables|crowdstrike|falcon|osquery|"
-    r"wazuh|ossec|clamav|defender|mdatp|sysdig|tetragon|filebeat|fluent|vector|datadog|auditbeat|aide|tripwire|aegis", re.IGNORECASE
+    r"wazuh|ossec|clamav|defender|mdatp|sysdig|tetragon|filebeat|fluent|vector|datadog|auditbeat|aide|tripwire|aegis",
+    re.IGNORECASE,
 )
-_HOST = re.compile(r"(?:(?:\d{1,3}\.){3}\d{1,3}|[\w\-.]+\.[a-zA-Z]{2,}|\[[0-9a-fA-F:]+\])\Z")
 
 
 def judge(shell: Shell, command: Words) -> str:
@@ -45,7 +44,9 @@ def judge(shell: Shell, command: Words) -> str:
     printed = family(shell, command) if family is not None else None
     if printed is None:
         printed = "".join(c for c in taint(command.stdin)) or OUTPUT
-        if any(shell.printed_by_reading(shell.path(w)) == SECRET for w in argv[1:] if w[:1] != "-" and name in _READERS):
+        if any(
+            shell.printed_by_reading(shell.path(w)) == SECRET for w in argv[1:] if w[:1] != "-" and name in _READERS
+        ):
             printed = SECRET
     if command.out is not None:
         write_file(shell, command.out, printed, name)
@@ -57,11 +58,10 @@ def _unknown_command(shell: Shell, command: Words) -> str:
     head = command.argv[0]
     if NETWORK in head or DECODED in head:
         shell.reading.add("shell.remote_code" if NETWORK in head else "shell.dynamic")
-    elif any(_RECURSIVE.match(w) for w in command.argv[1:]) and any(
-        w.startswith(("/", "~", "..")) and shell.around.places.is_lost(shell.path(w)) for w in command.argv[1:]
-    ):
-        shell.reading.add("shell.dynamic")
-    elif len(command.argv) == 1 and head in (UNKNOWN,) and command.stdin is not None:
+    elif (
+        any(_RECURSIVE.match(w) for w in command.argv[1:])
+        and any(w.startswith(("/", "~", "..")) and shell.around.places.is_lost(shell.path(w)) for w in command.argv[1:])
+    ) or (len(command.argv) == 1 and head in (UNKNOWN,) and command.stdin is not None):
         shell.reading.add("shell.dynamic")
     return OUTPUT
 
@@ -72,10 +72,15 @@ def _common(shell: Shell, command: Words) -> None:
     for word in command.argv[1:]:
         if SECRET in word and name not in _QUIET and ("://" in word or "." in word):
             shell.reading.add("shell.exfiltration")
-        if NETWORK in word and word.startswith("/dev/fd/") and (name in SHELLS or name in ("source", ".") or INTERPRETERS.match(name)):
+        if (
+            NETWORK in word
+            and word.startswith("/dev/fd/")
+            and (name in SHELLS or name in ("source", ".") or INTERPRETERS.match(name))
+        ):
             shell.reading.add("shell.remote_code")
     if name in _LOOKUPS and any(
-        (OUTPUT in w or SECRET in w) and re.search(r"[\ue002\ue004][\w.\-\ue000-\ue004]*\.\w", w) for w in command.argv[1:]
+        (OUTPUT in w or SECRET in w) and re.search(r"[\ue002\ue004][\w.\-\ue000-\ue004]*\.\w", w)
+        for w in command.argv[1:]
     ):
         shell.reading.add("shell.exfiltration")
 
@@ -104,8 +109,6 @@ def _rm(shell: Shell, command: Words) -> str:
     recursive = any(_RECURSIVE.match(w) for w in words if w.startswith("-"))
     for word in _plain(words):
         lost(shell, word, recursive, command.name)
-    if taint(command.stdin) and False:
-        return ""
     return ""
 
 
@@ -136,7 +139,10 @@ def _find(shell: Shell, command: Words) -> str:
         if not word.startswith("-"):
             roots.append(word)
     roots = roots or ["."]
-    narrowed = any(w in ("-name", "-iname", "-regex", "-path", "-mtime", "-size", "-maxdepth", "-newer", "-empty", "-mmin") for w in words)
+    narrowed = any(
+        w in ("-name", "-iname", "-regex", "-path", "-mtime", "-size", "-maxdepth", "-newer", "-empty", "-mmin")
+        for w in words
+    )
     actions = [i for i, w in enumerate(words) if w in ("-exec", "-execdir", "-ok", "-okdir")]
     for root in roots:
         path = shell.path(root)
@@ -219,12 +225,12 @@ def _rights(shell: Shell, command: Words) -> str:
     for word in plain[1:]:
         path = shell.path(word)
         outside = not shell.around.places.in_workspace(path) and not shell.around.places.inside(path)
-        if outside and (recursive or path.startswith(("/etc", "/usr", "/bin", "/var", "/boot", "/root", "/lib", "/dev", "/sbin"))):
+        if outside and (
+            recursive or path.startswith(("/etc", "/usr", "/bin", "/var", "/boot", "/root", "/lib", "/dev", "/sbin"))
+        ):
             shell.reading.add("shell.destructive", command=command.name, object=path)
         elif outside and places.is_secret(path) and not re.fullmatch(r"[0-7]?[0-7]00", plain[0]):
             shell.reading.add("shell.sensitive_file", object=path)
-        if path in shell.around.fetched and "x" in plain[0]:
-            pass
     return ""
 
 
@@ -244,7 +250,7 @@ def write_file(shell: Shell, target: str, text: str, by: str) -> None:
         shell.around.written[path] = text
 
 
-def _write_path(shell: Shell, word: str, by: str) -> None:  # noqa: PLR0911
+def _write_path(shell: Shell, word: str, by: str) -> None:
     if word.startswith((UNKNOWN, OUTPUT)) or not word:
         return
     path = shell.path(word)
@@ -253,7 +259,7 @@ def _write_path(shell: Shell, word: str, by: str) -> None:  # noqa: PLR0911
     if places.is_device(path):
         shell.reading.add("shell.destructive", command=by, object=path)
         return
-    if path.startswith("/proc/sysrq") or path.startswith(("/sys/power", "/proc/sys/kernel", "/sys/kernel", "/sys/fs/cgroup")):
+    if path.startswith(("/proc/sysrq", "/sys/power", "/proc/sys/kernel", "/sys/kernel", "/sys/fs/cgroup")):
         shell.reading.add("shell.denial_of_service", command=by)
         return
     if places.starts_by_itself(path):
@@ -302,7 +308,9 @@ def _search(shell: Shell, command: Words) -> str:
     if command.name in ("sed", "awk", "gawk", "mawk", "nawk"):
         program = words[0] if words else ""
         for text in [program, *(w for w in command.argv[1:] if w.startswith("BEGIN"))]:
-            for called in re.findall(r"(?:system\s*\(\s*|\|\s*)\"((?:\\.|[^\"\\])*)\"|\"((?:\\.|[^\"\\])*)\"\s*\|", text):
+            for called in re.findall(
+                r"(?:system\s*\(\s*|\|\s*)\"((?:\\.|[^\"\\])*)\"|\"((?:\\.|[^\"\\])*)\"\s*\|", text
+            ):
                 _run_text(shell, next(filter(None, called), "").replace('\\"', '"'))
             if "/inet/tcp" in text:
                 shell.reading.add("shell.reverse_shell")
@@ -340,7 +348,11 @@ def _shell(shell: Shell, command: Words) -> str:
         if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", word) or word == "--command":
             script = next((w for w in words[index + 1 :] if not re.fullmatch(r"-[a-z]+|--", w)), "")
             return _eval_text(shell, script, command.stdin)
-    if re.fullmatch(r"-[a-z]*i[a-z]*", words[0] if words else "") and command.stdin is not None and command.stdin == NETWORK:
+    if (
+        re.fullmatch(r"-[a-z]*i[a-z]*", words[0] if words else "")
+        and command.stdin is not None
+        and command.stdin == NETWORK
+    ):
         shell.reading.add("shell.reverse_shell")
     files = _plain(words, "oO")
     if not files or files[0] in ("-", "/dev/stdin") or any(w == "-s" for w in words):
@@ -358,9 +370,7 @@ def _eval_text(shell: Shell, text: str, stdin: str | None = None) -> str:
     marks = taint(text)
     if NETWORK in marks:
         shell.reading.add("shell.remote_code")
-    elif DECODED in marks:
-        shell.reading.add("shell.dynamic")
-    elif text in (UNKNOWN,):
+    elif DECODED in marks or text in (UNKNOWN,):
         shell.reading.add("shell.dynamic")
     elif text and text.strip(OUTPUT):
         return shell.nested(text, stdin)
@@ -392,10 +402,36 @@ def _rest(shell: Shell, command: Words, words: Sequence[str]) -> str:
 
 
 _VALUED = {
-    "sudo": "ughpCDRrTU", "doas": "uC", "nice": "n", "ionice": "cnp", "timeout": "sk", "stdbuf": "ioe", "env": "uCS",
-    "setpriv": "", "chrt": "p", "taskset": "", "strace": "eopsuE", "ltrace": "eo", "watch": "nd", "flock": "wE",
-    "exec": "a", "runuser": "ug", "time": "fo", "xargs": "aEeIiLlnPsd", "parallel": "j", "unshare": "", "nsenter": "t", "setsid": "",
-    "systemd-run": "pu", "firejail": "", "proot": "rb", "chroot": "", "gosu": "", "su-exec": "", "entr": "", "script": "cE",
+    "sudo": "ughpCDRrTU",
+    "doas": "uC",
+    "nice": "n",
+    "ionice": "cnp",
+    "timeout": "sk",
+    "stdbuf": "ioe",
+    "env": "uCS",
+    "setpriv": "",
+    "chrt": "p",
+    "taskset": "",
+    "strace": "eopsuE",
+    "ltrace": "eo",
+    "watch": "nd",
+    "flock": "wE",
+    "exec": "a",
+    "runuser": "ug",
+    "time": "fo",
+    "xargs": "aEeIiLlnPsd",
+    "parallel": "j",
+    "unshare": "",
+    "nsenter": "t",
+    "setsid": "",
+    "systemd-run": "pu",
+    "firejail": "",
+    "proot": "rb",
+    "chroot": "",
+    "gosu": "",
+    "su-exec": "",
+    "entr": "",
+    "script": "cE",
 }
 
 
@@ -417,7 +453,7 @@ def _behind(name: str, words: Sequence[str]) -> list[str]:
     return list(words[at:])
 
 
-def _wrapper(shell: Shell, command: Words) -> str:  # noqa: C901
+def _wrapper(shell: Shell, command: Words) -> str:
     name = command.name
     words = command.argv[1:]
     if name == "command" and words and words[0] in ("-v", "-V"):
@@ -433,9 +469,11 @@ def _wrapper(shell: Shell, command: Words) -> str:  # noqa: C901
         shell.reading.add("shell.privilege", command=name)
     if name in ("sudo", "doas"):
         first = inner[0].rsplit("/", 1)[-1] if inner else ""
-        if (not inner and any(re.fullmatch(r"-[a-zA-Z]*[is]", w) for w in words)) or (
-            first in SHELLS and len(inner) == 1 and command.stdin is None
-        ) or (first == "su" and len(inner) < 3):
+        if (
+            (not inner and any(re.fullmatch(r"-[a-zA-Z]*[is]", w) for w in words))
+            or (first in SHELLS and len(inner) == 1 and command.stdin is None)
+            or (first == "su" and len(inner) < 3)
+        ):
             shell.reading.add("shell.privilege", command=name)
         if any(re.fullmatch(r"-[a-zA-Z]*s", w) for w in words) and not inner:
             _run_text(shell, command.stdin)
@@ -469,7 +507,9 @@ def _xargs(shell: Shell, command: Words) -> str:
         return command.stdin or OUTPUT
     given = (command.stdin or "").split()
     replaced = any(w in ("-I", "-i") or w.startswith("-I") for w in command.argv[1:])
-    known = [w for w in given if not taint(w)] or ([] if not taint(command.stdin) else [UNKNOWN])
+    known = [w for w in given if not taint(w)] or (
+        [] if command.stdin is not None and not taint(command.stdin) else [UNKNOWN]
+    )
     name = inner[0].rsplit("/", 1)[-1]
     if name in SHELLS and NETWORK in taint(command.stdin):
         shell.reading.add("shell.remote_code")
@@ -531,9 +571,15 @@ def _formatted(words: Sequence[str]) -> str:
     out: list[str] = []
     for _ in range(64):
         before = len(values)
-        out.append(re.sub(r"%(?:%|[\-0-9.]*([sdiboxXcq]))",
-                          lambda m: "%" if m[1] is None else (ansi(values.pop(0)) if m[1] == "b" else values.pop(0)) if values else "",
-                          form))
+        out.append(
+            re.sub(
+                r"%(?:%|[\-0-9.]*([sdiboxXcq]))",
+                lambda m: (
+                    "%" if m[1] is None else (ansi(values.pop(0)) if m[1] == "b" else values.pop(0)) if values else ""
+                ),
+                form,
+            )
+        )
         if not values or len(values) == before:
             break
     return "".join(out)
@@ -627,7 +673,12 @@ def _decode(shell: Shell, command: Words) -> str:
     if command.name == "openssl":
         if words[:1] in (["s_client"], ["s_server"]):
             return NETWORK
-        if "-d" in words and ("base64" in words or "-base64" in words or "-a" in words) and command.stdin and not taint(command.stdin):
+        if (
+            "-d" in words
+            and ("base64" in words or "-base64" in words or "-a" in words)
+            and command.stdin
+            and not taint(command.stdin)
+        ):
             return _base64(shell, Words(["base64", "-d"], command.stdin))
         return DECODED if "-d" in words else taint(command.stdin) or OUTPUT
     if command.name == "rot13":
@@ -648,38 +699,57 @@ def _filter(shell: Shell, command: Words) -> str:
 # network
 
 
-def _fetch(shell: Shell, command: Words) -> str:  # noqa: C901, PLR0912
+def _fetch(shell: Shell, command: Words) -> str:
     words = command.argv[1:]
     outputs: list[str] = []
-    sends = False
     secret = False
     addresses = [w for w in words if "://" in w or (not w.startswith("-") and "." in w and "/" not in w[:1])]
     for index, word in enumerate(words):
         follows = words[index + 1] if index + 1 < len(words) else ""
         flag, _, attached = word.partition("=")
         value = attached or follows
-        if word in ("-o", "-O", "--output", "--output-document", "-P") and not (command.name == "curl" and word in ("-O", "-P")):
-            outputs.append(follows)
-        elif re.fullmatch(r"-[a-zA-Z]*[oO]", word) and command.name == "wget" and word[-1] == "O":
-            outputs.append(follows)
-        elif re.fullmatch(r"-[a-zA-NP-Z]*o", word) and command.name == "curl":
+        if (
+            (
+                word in ("-o", "-O", "--output", "--output-document", "-P")
+                and not (command.name == "curl" and word in ("-O", "-P"))
+            )
+            or (re.fullmatch(r"-[a-zA-Z]*[oO]", word) and command.name == "wget" and word[-1] == "O")
+            or (re.fullmatch(r"-[a-zA-NP-Z]*o", word) and command.name == "curl")
+        ):
             outputs.append(follows)
         elif word.startswith("-qO") and len(word) > 3 and command.name == "wget":
             outputs.append(word[3:])
         elif word == "-O" and command.name == "curl":
             outputs.extend(a.rsplit("/", 1)[-1] for a in addresses[:1])
-        elif flag in ("-d", "--data", "--data-binary", "--data-raw", "--data-ascii", "--data-urlencode", "-F", "--form", "-T",
-                      "--upload-file", "--post-file", "--post-data", "--body-file", "--body-data", "--json", "-H", "--header"):
-            sends = sends or flag not in ("-H", "--header")
+        elif flag in (
+            "-d",
+            "--data",
+            "--data-binary",
+            "--data-raw",
+            "--data-ascii",
+            "--data-urlencode",
+            "-F",
+            "--form",
+            "-T",
+            "--upload-file",
+            "--post-file",
+            "--post-data",
+            "--body-file",
+            "--body-data",
+            "--json",
+            "-H",
+            "--header",
+        ):
             secret = secret or _sends_secret(shell, flag, value, command.stdin)
         elif re.match(r"-[dFT].", word) and command.name == "curl":
-            sends = True
             secret = secret or _sends_secret(shell, word[:2], word[2:], command.stdin)
     for word in words:
         address = word.split("=", 1)[1] if word.startswith("--") and "=" in word else word
         if "169.254" in address or "metadata" in address or "://" in address:
             code = urls.judge(address).code if "://" in address else urls.judge("http://" + address).code
-            if code in ("url.metadata_service",) or (code == "url.scheme" and not address.lower().startswith(("ftp://", "ssh://", "git://"))):
+            if code in ("url.metadata_service",) or (
+                code == "url.scheme" and not address.lower().startswith(("ftp://", "ssh://", "git://"))
+            ):
                 shell.reading.add(code)
         if SECRET in word or (OUTPUT in word and re.search(r"//[^/]*[\ue004][^/]*\.", word)):
             secret = True
@@ -693,8 +763,6 @@ def _fetch(shell: Shell, command: Words) -> str:  # noqa: C901, PLR0912
     if command.name == "wget" and not outputs:
         for address in addresses:
             shell.around.fetched.add(shell.path(address.rsplit("/", 1)[-1].split("?", 1)[0]))
-        return OUTPUT
-    if sends and False:
         return OUTPUT
     return NETWORK if stdout else OUTPUT
 
@@ -724,7 +792,10 @@ def sensitive_upload(shell: Shell, word: str) -> bool:
     name = path.rsplit("/", 1)[-1]
     is_table = re.search(r"\.(?:csv|xlsx?|json|sql|dump|parquet|tsv|bak|zip|gz)$", name, re.IGNORECASE) is not None
     return (
-        places.is_secret(path) or places.is_project_secret(path) or path == "/etc/passwd" or shell.around.written.get(path) == SECRET
+        places.is_secret(path)
+        or places.is_project_secret(path)
+        or path == "/etc/passwd"
+        or shell.around.written.get(path) == SECRET
         or (is_table and is_persons(name.split(".", 1)[0]))
     )
 
@@ -732,15 +803,16 @@ def sensitive_upload(shell: Shell, word: str) -> bool:
 def _netcat(shell: Shell, command: Words) -> str:
     words = command.argv[1:]
     text = " ".join(words)
-    if re.search(r"(?:^|\s)(?:-[a-zA-Z]*[ec]|--exec|--sh-exec|--lua-exec)(?:\s|=|$)", text) or re.search(r"(?:EXEC|SYSTEM|SHELL):", text):
+    if re.search(r"(?:^|\s)(?:-[a-zA-Z]*[ec]|--exec|--sh-exec|--lua-exec)(?:\s|=|$)", text) or re.search(
+        r"(?:EXEC|SYSTEM|SHELL):", text, re.IGNORECASE
+    ):
         shell.reading.add("shell.reverse_shell")
         return NETWORK
     listens = any(re.fullmatch(r"-[a-zA-Z]*l[a-zA-Z]*", w) for w in words)
     scans = any(re.fullmatch(r"-[a-zA-Z]*z[a-zA-Z]*", w) for w in words)
     local = any(w in ("localhost", "127.0.0.1", "::1") for w in words)
-    if command.stdin is not None and not listens and not scans and not local:
-        if taint(command.stdin):
-            shell.reading.add("shell.reverse_shell" if NETWORK in command.stdin else "shell.exfiltration")
+    if command.stdin is not None and not listens and not scans and not local and taint(command.stdin):
+        shell.reading.add("shell.reverse_shell" if NETWORK in command.stdin else "shell.exfiltration")
     fifo = any("mkfifo" in c or c in ("mknod",) for c in shell.reading.commands)
     if fifo and (command.stdin is not None or command.out is not None):
         shell.reading.add("shell.reverse_shell")
@@ -777,9 +849,9 @@ def _transfer(shell: Shell, command: Words) -> str:
             target = plain[-1]
             if ":" not in target:
                 path = shell.path(target)
-                if not shell.around.places.in_workspace(path) and not shell.around.places.inside(path):
-                    shell.reading.add("shell.destructive", command="rsync", object=path)
-                elif path == shell.around.places.workspace:
+                if (
+                    not shell.around.places.in_workspace(path) and not shell.around.places.inside(path)
+                ) or path == shell.around.places.workspace:
                     shell.reading.add("shell.destructive", command="rsync", object=path)
         for index, word in enumerate(words[:-1]):
             if word in ("-e", "--rsh"):
@@ -809,19 +881,25 @@ def _archive(shell: Shell, command: Words) -> str:
         if places.is_secret(path):
             shell.reading.add("shell.sensitive_file", object=path)
             secret = True
-        if path == shell.around.places.workspace and ("-" in words or command.out is None and "f" not in text.split(" ")[0]):
+        if path == shell.around.places.workspace and (
+            "-" in words or (command.out is None and "f" not in text.split(" ")[0])
+        ):
             secret = True
     extracts = words[:1] and re.match(r"-?[a-zA-Z]*x", words[0])
     for index, word in enumerate(words[:-1]):
         if word in ("-C", "--directory", "-d") and (extracts or command.name == "unzip"):
             _write_path(shell, words[index + 1], command.name)
     if extracts and "-C" not in words and "--directory" not in words:
-        _write_path(shell, shell.around.cwd, command.name) if not shell.around.places.in_workspace(shell.around.cwd) else None
+        _write_path(shell, shell.around.cwd, command.name) if not shell.around.places.in_workspace(
+            shell.around.cwd
+        ) else None
     return SECRET if secret else taint(command.stdin) or OUTPUT
 
 
 def _mail(shell: Shell, command: Words) -> str:
-    if SECRET in taint(command.stdin) or any(sensitive_upload(shell, w) for w in command.argv[1:] if not w.startswith("-") and "@" not in w):
+    if SECRET in taint(command.stdin) or any(
+        sensitive_upload(shell, w) for w in command.argv[1:] if not w.startswith("-") and "@" not in w
+    ):
         shell.reading.add("shell.exfiltration")
     return ""
 
@@ -833,14 +911,20 @@ def _install(shell: Shell, command: Words) -> str:
         target = word.partition("@")[2] if re.match(r"[\w.\-]+\s*@\s*https?:", word) else word
         plain_http = re.match(r"(?:git\+)?http://(?!localhost|127\.)", target)
         archive = re.match(r"https?://\S+", target)
-        index = any(words[i - 1] in ("--index-url", "-i", "--extra-index-url", "--registry", "-f", "--find-links", "--source", "-r")
-                    for i in range(1, len(words)) if words[i] == word)
+        index = any(
+            words[i - 1]
+            in ("--index-url", "-i", "--extra-index-url", "--registry", "-f", "--find-links", "--source", "-r")
+            for i in range(1, len(words))
+            if words[i] == word
+        )
         if plain_http or (archive and not index):
             shell.reading.add("shell.remote_code")
         path = shell.path(word) if not word.startswith("-") else ""
         if path in shell.around.fetched:
             shell.reading.add("shell.remote_code")
-    if any(re.match(r"--(?:index-url|extra-index-url|registry|trusted-host)=http://(?!localhost|127\.)", w) for w in words):
+    if any(
+        re.match(r"--(?:index-url|extra-index-url|registry|trusted-host)=http://(?!localhost|127\.)", w) for w in words
+    ):
         shell.reading.add("shell.remote_code")
     if command.name in ("npx", "pnpm", "uvx", "pipx") and any("http://" in w or "https://" in w for w in words):
         shell.reading.add("shell.remote_code")
@@ -852,11 +936,21 @@ def _install(shell: Shell, command: Words) -> str:
 
 def _devices(shell: Shell, command: Words) -> str:
     for word in _plain(command.argv[1:], "tLbm"):
-        if word.startswith("/dev/") and not places.is_harmless_device(word):
+        if (word.startswith("/dev/") and not places.is_harmless_device(word)) or (
+            command.name.startswith("mkfs") and "/" in word and not shell.around.places.inside(shell.path(word))
+        ):
             shell.reading.add("shell.destructive", command=command.name, object=word)
-        elif command.name.startswith("mkfs") and "/" in word and not shell.around.places.inside(shell.path(word)):
-            shell.reading.add("shell.destructive", command=command.name, object=word)
-    if command.name in ("lvremove", "vgremove", "pvremove", "zpool", "zfs", "mdadm", "cryptsetup", "blkdiscard", "swapoff"):
+    if command.name in (
+        "lvremove",
+        "vgremove",
+        "pvremove",
+        "zpool",
+        "zfs",
+        "mdadm",
+        "cryptsetup",
+        "blkdiscard",
+        "swapoff",
+    ):
         words = command.argv[1:]
         if command.name in ("lvremove", "vgremove", "pvremove", "blkdiscard") or any(
             w in ("destroy", "--zero-superblock", "luksErase", "erase", "luksFormat", "--stop", "-a") for w in words
@@ -882,8 +976,10 @@ def _kill(shell: Shell, command: Words) -> str:
         shell.reading.add("shell.denial_of_service", command="kill")
     if command.name in ("pkill", "killall", "killall5", "skill"):
         patterns = [w for w in words if not w.startswith("-")]
-        if command.name == "killall5" or any(re.fullmatch(r"[.*^$+]*|init|systemd|sshd|\^\.\*", w) for w in patterns) or (
-            "-u" in words and len(patterns) == 1
+        if (
+            command.name == "killall5"
+            or any(re.fullmatch(r"[.*^$+]*|init|systemd|sshd|\^\.\*", w) for w in patterns)
+            or ("-u" in words and len(patterns) == 1)
         ):
             shell.reading.add("shell.denial_of_service", command=command.name)
         if any(_STOPPED_GUARDS.search(w) for w in patterns):
@@ -898,7 +994,9 @@ def _services(shell: Shell, command: Words) -> str:
         shell.reading.add("shell.denial_of_service", command=command.name)
     if verbs & {"enable", "link", "preset", "load", "bootstrap", "edit", "defaults"} and command.name != "service":
         shell.reading.add("shell.persistence", command=command.name)
-    if verbs & {"stop", "disable", "mask", "kill", "unload", "bootout"} and any(_STOPPED_GUARDS.search(w) for w in words):
+    if verbs & {"stop", "disable", "mask", "kill", "unload", "bootout"} and any(
+        _STOPPED_GUARDS.search(w) for w in words
+    ):
         shell.reading.add("shell.cover_tracks", command=command.name)
     return OUTPUT
 
@@ -906,12 +1004,15 @@ def _services(shell: Shell, command: Words) -> str:
 def _firewall(shell: Shell, command: Words) -> str:
     words = command.argv[1:]
     text = " ".join(words)
-    if re.search(r"(?:^|\s)(?:-F|--flush|-X|-P\s+\w+\s+(?:DROP|ACCEPT)|flush|disable|reset|--panic-on)(?:\s|$)|delete table", text):
+    if re.search(
+        r"(?:^|\s)(?:-F|--flush|-X|-P\s+\w+\s+(?:DROP|ACCEPT)|flush|disable|reset|--panic-on)(?:\s|$)|delete table",
+        text,
+    ):
         shell.reading.add("shell.denial_of_service", command=command.name)
     return OUTPUT
 
 
-def _tracks(shell: Shell, command: Words) -> str:  # noqa: C901
+def _tracks(shell: Shell, command: Words) -> str:
     words = command.argv[1:]
     name = command.name
     text = " ".join(words)
@@ -947,10 +1048,9 @@ def _schedule(shell: Shell, command: Words) -> str:
         if any(re.fullmatch(r"-[a-z]*r", w) for w in words):
             shell.reading.add("shell.destructive", command="crontab", object="crontab")
         shell.reading.add("shell.persistence", command="crontab")
-    elif command.name in ("at", "batch"):
-        if not any(w in ("-l", "-c") for w in words):
-            shell.reading.add("shell.persistence", command=command.name)
-            _run_text(shell, command.stdin)
+    elif command.name in ("at", "batch") and not any(w in ("-l", "-c") for w in words):
+        shell.reading.add("shell.persistence", command=command.name)
+        _run_text(shell, command.stdin)
     return OUTPUT
 
 
@@ -982,13 +1082,29 @@ def _printenv(shell: Shell, command: Words) -> str:
 
 
 def _set_builtin(shell: Shell, command: Words) -> str:
-    if len(command.argv) == 1:
+    words = command.argv[1:]
+    if not words:
         return SECRET
+    if words[0] == "--" or not words[0].startswith(("-", "+")):
+        given = words[1:] if words[0] == "--" else words
+        shell.around.variables.update({str(i): w for i, w in enumerate(given[:9], 1)})
+        shell.around.variables["@"] = shell.around.variables["*"] = " ".join(given)
     return _tracks(shell, command)
 
 
 def _mktemp(shell: Shell, command: Words) -> str:
     return "/tmp/tmp.made\n"  # noqa: S108 - the name that mktemp would print
+
+
+def _read_builtin(shell: Shell, command: Words) -> str:
+    """`read x <<< text`: the last variable takes what is left."""
+    names = _plain(command.argv[1:], "pdntuN")
+    parts = (command.stdin or UNKNOWN).split("\n", 1)[0].split(None, max(0, len(names) - 1))
+    for index, name in enumerate(names):
+        known = shell.around.variables.get(name, "")
+        if command.stdin is not None or not known:
+            shell.around.variables[name] = parts[index] if index < len(parts) else ""
+    return ""
 
 
 def _path_words(shell: Shell, command: Words) -> str:
@@ -1015,13 +1131,25 @@ def _list(shell: Shell, command: Words) -> str:
 # code in other languages, and other clients
 
 
-def _interpreter(shell: Shell, command: Words) -> str:  # noqa: C901
+def _interpreter(shell: Shell, command: Words) -> str:
     name = INTERPRETERS.match(command.name)
     language = name[1] if name is not None else command.name
     words = command.argv[1:]
     modules: list[str] = []
-    flags = {"python": "c", "pypy": "c", "perl": "eE", "ruby": "e", "node": "ep", "nodejs": "ep", "php": "r", "lua": "e",
-             "osascript": "e", "Rscript": "e", "bun": "e", "deno": ""}.get(language, "e")
+    flags = {
+        "python": "c",
+        "pypy": "c",
+        "perl": "eE",
+        "ruby": "e",
+        "node": "ep",
+        "nodejs": "ep",
+        "php": "r",
+        "lua": "e",
+        "osascript": "e",
+        "Rscript": "e",
+        "bun": "e",
+        "deno": "",
+    }.get(language, "e")
     ran = False
     for index, word in enumerate(words):
         follows = words[index + 1] if index + 1 < len(words) else ""
@@ -1079,8 +1207,18 @@ def _code(shell: Shell, language: str, text: str, modules: Sequence[str] = ()) -
 
 def _sql_client(shell: Shell, command: Words) -> str:
     """psql, mysql, sqlite3 and the like: what they are told to run is SQL."""
-    dialect = {"psql": "postgres", "mysql": "mysql", "mariadb": "mysql", "sqlite3": "sqlite", "sqlcmd": "tsql", "sqlplus": "oracle",
-               "snowsql": "snowflake", "bq": "bigquery", "clickhouse-client": "clickhouse", "duckdb": "duckdb"}.get(command.name)
+    dialect = {
+        "psql": "postgres",
+        "mysql": "mysql",
+        "mariadb": "mysql",
+        "sqlite3": "sqlite",
+        "sqlcmd": "tsql",
+        "sqlplus": "oracle",
+        "snowsql": "snowflake",
+        "bq": "bigquery",
+        "clickhouse-client": "clickhouse",
+        "duckdb": "duckdb",
+    }.get(command.name)
     texts: list[str] = []
     words = command.argv[1:]
     for index, word in enumerate(words):
@@ -1111,23 +1249,35 @@ def _sql_client(shell: Shell, command: Words) -> str:
 
 def _store_client(shell: Shell, command: Words) -> str:
     text = " ".join([*command.argv[1:], command.stdin or ""])
-    if re.search(r"\b(?:FLUSHALL|FLUSHDB|SHUTDOWN|dropDatabase|deleteMany\(\s*\{\s*\}|\.drop\(|DEBUG\s+SEGFAULT)", text, re.IGNORECASE):
+    if re.search(
+        r"\b(?:FLUSHALL|FLUSHDB|SHUTDOWN|dropDatabase|deleteMany\(\s*\{\s*\}|\.drop\(|DEBUG\s+SEGFAULT)",
+        text,
+        re.IGNORECASE,
+    ):
         shell.reading.add("shell.destructive", command=command.name, object="store")
     if re.search(r"\bCONFIG\s+SET\s+(?:dir|dbfilename)|\bSLAVEOF\b|\bREPLICAOF\b|MODULE\s+LOAD", text, re.IGNORECASE):
         shell.reading.add("shell.persistence", command=command.name)
-    if command.name in ("dropdb", "dropuser") or (command.name == "mysqladmin" and {"drop", "shutdown"} & set(command.argv)):
+    if command.name in ("dropdb", "dropuser") or (
+        command.name == "mysqladmin" and {"drop", "shutdown"} & set(command.argv)
+    ):
         shell.reading.add("shell.destructive", command=command.name, object="database")
     return OUTPUT
 
 
-_PRIVILEGED = re.compile(r"--privileged|--pid=host|--cap-add[= ](?:ALL|SYS_ADMIN)|docker\.sock|--volume[= ]/:|-v[= ]?/(?:etc|root|home|var)?/?:", re.IGNORECASE)
+_PRIVILEGED = re.compile(
+    r"--privileged|--pid=host|--cap-add[= ](?:ALL|SYS_ADMIN)|docker\.sock|--volume[= ]/:|-v[= ]?/(?:etc|root|"
+    r"home|var)?/?:",
+    re.IGNORECASE,
+)
 
 
 def _containers(shell: Shell, command: Words) -> str:
     text = " ".join(command.argv[1:])
     if re.search(r"(?:^|\s)(?:run|create|exec)\s", text + " ") and _PRIVILEGED.search(text):
         shell.reading.add("shell.privilege", command=command.name)
-    if re.search(r"(?:system|volume)\s+prune\b.*(?:--volumes|-a\b|--all)|volume\s+rm\s+.*\ue004|rm\s+.*-f.*\ue004", text):
+    if re.search(
+        r"(?:system|volume)\s+prune\b.*(?:--volumes|-a\b|--all)|volume\s+rm\s+.*\ue004|rm\s+.*-f.*\ue004", text
+    ):
         shell.reading.add("shell.destructive", command=command.name, object="volumes")
     return OUTPUT
 
@@ -1142,10 +1292,14 @@ def _protected(shell: Shell, ref: str) -> bool:
     return bool(_PROTECTED.match(ref)) or name in shell.around.protected_branches
 
 
-def _git(shell: Shell, command: Words) -> str:  # noqa: C901, PLR0912
+def _git(shell: Shell, command: Words) -> str:
     words = command.argv[1:]
     while words and words[0].startswith("-"):
-        if words[0] == "-c" and len(words) > 1 and re.match(r"(?:core\.(?:sshCommand|pager|editor|hooksPath|fsmonitor)|alias\.\w+)=", words[1], re.I):
+        if (
+            words[0] == "-c"
+            and len(words) > 1
+            and re.match(r"(?:core\.(?:sshCommand|pager|editor|hooksPath|fsmonitor)|alias\.\w+)=", words[1], re.I)
+        ):
             value = words[1].partition("=")[2]
             shell.nested(value.lstrip("!"))
         if words[0] == "-C" and len(words) > 1:
@@ -1168,25 +1322,27 @@ def _git(shell: Shell, command: Words) -> str:  # noqa: C901, PLR0912
         if not shell.around.places.in_workspace(shell.around.cwd):
             shell.reading.add("shell.destructive", command="git_clean", object=shell.around.cwd)
     elif verb == "branch" and any(w in ("-D", "-d", "--delete", "-f", "--force", "-M") for w in rest):
-        if any(_protected(shell, w) for w in plain[:1]) and not {"-f", "--force"} & set(rest) or (
+        if (any(_protected(shell, w) for w in plain[:1]) and not {"-f", "--force"} & set(rest)) or (
             {"-D", "--delete", "-d"} & set(rest) and any(_protected(shell, w) for w in plain)
         ):
             shell.reading.add("git.history_rewrite")
-    elif verb == "update-ref" and any(_protected(shell, w) for w in plain):
-        shell.reading.add("git.history_rewrite")
-    elif verb == "reflog" and plain[:1] in (["expire"], ["delete"]) and re.search(r"now|all", " ".join(rest)):
+    elif (verb == "update-ref" and any(_protected(shell, w) for w in plain)) or (
+        verb == "reflog" and plain[:1] in (["expire"], ["delete"]) and re.search(r"now|all", " ".join(rest))
+    ):
         shell.reading.add("git.history_rewrite")
     elif verb == "config":
         text = " ".join(plain)
-        if re.match(r"(?:core\.(?:hooksPath|sshCommand|fsmonitor)|alias\.\w+\s+!|credential\.helper\s+!)", text, re.IGNORECASE):
+        if re.match(
+            r"(?:core\.(?:hooksPath|sshCommand|fsmonitor)|alias\.\w+\s+!|credential\.helper\s+!)", text, re.IGNORECASE
+        ):
             shell.reading.add("shell.persistence", command="git_config")
     elif verb == "remote" and plain[:1] in (["add"], ["set-url"]) and len(plain) > 2:
         shell.around.variables[f"_remote_{plain[1]}"] = plain[2]
     elif verb in ("clone",) and any("ext::" in w for w in rest):
         shell.reading.add("shell.remote_code")
-    elif verb == "submodule" and plain[:1] == ["foreach"]:
-        shell.nested(" ".join(plain[1:]))
-    elif verb in ("rebase", "bisect") and ("--exec" in rest or "-x" in rest or plain[:1] == ["run"]):
+    elif (verb == "submodule" and plain[:1] == ["foreach"]) or (
+        verb in ("rebase", "bisect") and ("--exec" in rest or "-x" in rest or plain[:1] == ["run"])
+    ):
         shell.nested(" ".join(plain[1:]))
     return OUTPUT
 
@@ -1200,7 +1356,9 @@ def _push(shell: Shell, rest: Sequence[str]) -> None:
     bare_force = any(re.fullmatch(r"-[a-zA-Z]*f[a-zA-Z]*|--force", w) for w in flags)
     deletes = any(w in ("--delete", "-d") for w in flags)
     everything = any(w in ("--mirror", "--all", "--prune") for w in flags)
-    outside = "://" in remote or re.match(r"[\w.\-]+@[\w.\-]+:", remote) or f"_remote_{remote}" in shell.around.variables
+    outside = (
+        "://" in remote or re.match(r"[\w.\-]+@[\w.\-]+:", remote) or f"_remote_{remote}" in shell.around.variables
+    )
     if outside and (everything or re.search(r"//[^/@]+:[^/@]+@", remote)):
         shell.reading.add("shell.exfiltration")
     if "--mirror" in flags or (everything and forced):
@@ -1217,13 +1375,19 @@ def _push(shell: Shell, rest: Sequence[str]) -> None:
 
 
 def _kubectl(shell: Shell, command: Words) -> str:
-    for code, values in kubectl.judge_words(command.argv, command.stdin, shell.around.protected_namespaces, shell.around.variables.get("_k8s_ns", "")):
+    for code, values in kubectl.judge_words(
+        command.argv, command.stdin, shell.around.protected_namespaces, shell.around.variables.get("_k8s_ns", "")
+    ):
         shell.reading.add(code, **values)
     words = command.argv[1:]
     for word in words:
         if word.startswith("--namespace=") and "set-context" in words:
             shell.around.variables["_k8s_ns"] = word.partition("=")[2]
-    if "secret" in " ".join(words).lower() and "get" in words and any(w.startswith(("-o", "--output", "-oyaml", "-ojson")) for w in words):
+    if (
+        "secret" in " ".join(words).lower()
+        and "get" in words
+        and any(w.startswith(("-o", "--output", "-oyaml", "-ojson")) for w in words)
+    ):
         return SECRET
     if "exec" in words and "--" in words:
         inner = words[words.index("--") + 1 :]
@@ -1263,8 +1427,27 @@ _FAMILIES: tuple[tuple[Family, str], ...] = (
     (_shell, " ".join(SHELLS)),
     (_eval, "eval"),
     (_source, "source ."),
-    (_wrapper, " ".join([*(n for n in _VALUED if n not in ("xargs", "parallel", "systemd-run")), "nohup", "command", "builtin", "caffeinate",
-                         "unbuffer", "chronic", "torify", "proxychains", "torsocks", "fakeroot", "ltrace", "catchsegv", "pkexec"])),
+    (
+        _wrapper,
+        " ".join(
+            [
+                *(n for n in _VALUED if n not in ("xargs", "parallel", "systemd-run")),
+                "nohup",
+                "command",
+                "builtin",
+                "caffeinate",
+                "unbuffer",
+                "chronic",
+                "torify",
+                "proxychains",
+                "torsocks",
+                "fakeroot",
+                "ltrace",
+                "catchsegv",
+                "pkexec",
+            ]
+        ),
+    ),
     (_busybox, "busybox toybox coproc"),
     (_su, "su"),
     (_xargs, "xargs parallel"),
@@ -1285,22 +1468,34 @@ _FAMILIES: tuple[tuple[Family, str], ...] = (
     (_transfer, "scp rsync sftp rclone pscp lftp"),
     (_archive, "tar zip 7z bsdtar cpio unzip ar"),
     (_mail, "mail mailx sendmail mutt msmtp swaks"),
-    (_install, "pip pip3 npm pnpm yarn gem cargo go uv uvx pipx npx apt apt-get dpkg rpm yum dnf brew conda easy_install"),
-    (_devices, "wipefs parted fdisk sfdisk sgdisk gdisk mkswap blkdiscard hdparm lvremove vgremove pvremove zpool zfs mdadm cryptsetup "
-               "debugfs tune2fs badblocks"),
+    (
+        _install,
+        "pip pip3 npm pnpm yarn gem cargo go uv uvx pipx npx apt apt-get dpkg rpm yum dnf brew conda easy_install",
+    ),
+    (
+        _devices,
+        "wipefs parted fdisk sfdisk sgdisk gdisk mkswap blkdiscard hdparm lvremove vgremove pvremove zpool "
+        "zfs mdadm cryptsetup "
+        "debugfs tune2fs badblocks",
+    ),
     (_power, "shutdown reboot halt poweroff init telinit"),
     (_kill, "kill pkill killall killall5 skill"),
     (_services, "systemctl service launchctl update-rc.d chkconfig rc-update initctl"),
     (_firewall, "iptables ip6tables nft ufw firewall-cmd"),
     (_tracks, "history journalctl auditctl setenforce dmesg fc shopt"),
     (_set_builtin, "set"),
-    (_accounts, "useradd usermod adduser groupadd gpasswd passwd chpasswd chsh visudo vipw deluser userdel newusers chage ssh-copy-id setcap"),
+    (
+        _accounts,
+        "useradd usermod adduser groupadd gpasswd passwd chpasswd chsh visudo vipw deluser userdel newusers "
+        "chage ssh-copy-id setcap",
+    ),
     (_schedule, "crontab at batch"),
     (_kernel, "insmod modprobe rmmod sysctl mount umount kexec"),
     (_stress, "stress stress-ng fallocate"),
     (_yes, "yes"),
     (_printenv, "printenv"),
     (_mktemp, "mktemp"),
+    (_read_builtin, "read mapfile readarray"),
     (_path_words, "pwd realpath readlink dirname basename"),
     (_list, "ls dir"),
     (_sql_client, "psql mysql mariadb sqlite3 sqlcmd sqlplus snowsql bq clickhouse-client duckdb pgcli mycli"),
@@ -1308,7 +1503,10 @@ _FAMILIES: tuple[tuple[Family, str], ...] = (
     (_containers, "docker podman nerdctl ctr"),
     (_git, "git"),
     (_kubectl, "kubectl k oc helm kustomize kubens kubectx k3s microk8s"),
-    (_cloud, "aws gcloud gsutil az terraform tofu pulumi terragrunt eksctl doctl ibmcloud oci cdk serverless sls cdktf heroku flyctl fly"),
+    (
+        _cloud,
+        "aws gcloud gsutil az terraform tofu pulumi terragrunt eksctl doctl ibmcloud oci cdk serverless sls "
+        "cdktf heroku flyctl fly",
+    ),
 )
 _TABLE: dict[str, Family] = {name: family for family, names in _FAMILIES for name in names.split()}
-_ = (shlex, _HOST)

@@ -7,13 +7,17 @@ import re
 _TOKENS = re.compile(r"[a-z]+|\d+", re.IGNORECASE)
 _PRODUCTION = frozenset({"prod", "production", "prd"})
 _OTHERS = frozenset(
-    "dev devel development test testing tests tst staging stage stg sandbox sbx preview pr qa ci tmp temp demo e2e feature feat review "
-    "playground scratch ephemeral uat local lab experiment experiments poc training loadtest perf integration int nonprod preprod non "
+    "dev devel development test testing tests tst staging stage stg sandbox sbx preview pr qa ci tmp temp "
+    "demo e2e feature feat review "
+    "playground scratch ephemeral uat local lab experiment experiments poc training loadtest perf "
+    "integration int nonprod preprod non "
     "pre branch mock trial canary dummy example sample throwaway old".split()
 )
 _REGIONS = frozenset(
-    "eu us ap apac emea na sa me af asia uk gb de fr in jp au ca br ie nl se sg hk cn kr za east west north south central northeast "
-    "southeast northwest southwest a b c d blue green global europe america primary secondary main use usw euw euc".split()
+    "eu us ap apac emea na sa me af asia uk gb de fr in jp au ca br ie nl se sg hk cn kr za east west north "
+    "south central northeast "
+    "southeast northwest southwest a b c d blue green global europe america primary secondary main use usw "
+    "euw euc".split()
 )
 _SYSTEM = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 

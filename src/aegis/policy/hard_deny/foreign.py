@@ -17,31 +17,49 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aegis.policy.hard_deny.shell import Shell
 
-_RUNS = frozenset("system popen getoutput getstatusoutput run call check_call check_output Popen execl execlp execv execvp execve spawnl "
-                  "spawnlp spawnv spawnvp create_subprocess_shell create_subprocess_exec spawn startfile".split())
+_RUNS = frozenset(
+    "system popen getoutput getstatusoutput run call check_call check_output Popen execl execlp execv execvp "
+    "execve spawnl "
+    "spawnlp spawnv spawnvp create_subprocess_shell create_subprocess_exec spawn startfile".split()
+)
 _DELETES = {"rmtree": True, "unlink": False, "remove": False, "rmdir": False, "removedirs": True}
 _LITERAL = r"""(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|`((?:\\.|[^`\\])*)`)"""
 _HANDED = re.compile(
     r"(?:\b(?:system|exec|execSync|spawn|spawnSync|execFile|execFileSync|popen|shell_exec|passthru|proc_open|qx|Open3\.\w+|os\.execute|io\.popen"
-    r"|do\s+shell\s+script|fork|IO\.popen|Kernel\.\w+)\s*\(?\s*|%x[({\[])" + _LITERAL + r"(?:\s*,\s*\[([^\]]*)\])?", re.DOTALL
+    r"|do\s+shell\s+script|fork|IO\.popen|Kernel\.\w+)\s*\(?\s*|%x[({\[])" + _LITERAL + r"(?:\s*,\s*\[([^\]]*)\])?",
+    re.DOTALL,
 )
 _WIPES = re.compile(
     r"(?:\b(?:rmtree|remove_tree|rm_rf|rm_r|remove_entry_secure|rmSync|rmdirSync|unlinkSync|removeSync|rimraf(?:\.sync)?|remove_dir_all|unlink|"
-    r"rm|Delete|delTree|RemoveAll)\b)\s*\(?\s*(?:glob\s*\(?\s*)?(?:\[\s*)?(?:Dir(?:\.glob)?[\[(]\s*)?" + _LITERAL, re.DOTALL
+    r"rm|Delete|delTree|RemoveAll)\b)\s*\(?\s*(?:glob\s*\(?\s*)?(?:\[\s*)?(?:Dir(?:\.glob)?[\[(]\s*)?" + _LITERAL,
+    re.DOTALL,
 )
 _PERL_BACKTICKS = re.compile(r"`([^`]+)`")
 _STRINGS = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'", re.DOTALL)
-_CONNECTS = re.compile(r"socket|TCPSocket|net\.(?:connect|Socket|createConnection)|fsockopen|IO::Socket|PF_INET|/dev/tcp", re.IGNORECASE)
-_SHELL_WORD = re.compile(r"/bin/(?:ba|z|da)?sh|\bcmd(?:\.exe)?\b|\bpty\b|[\"'](?:ba)?sh(?:\s+-i)?[\"']|powershell", re.IGNORECASE)
+_CONNECTS = re.compile(
+    r"socket|TCPSocket|net\.(?:connect|Socket|createConnection)|fsockopen|IO::Socket|PF_INET|/dev/tcp", re.IGNORECASE
+)
+_SHELL_WORD = re.compile(
+    r"/bin/(?:ba|z|da)?sh|\bcmd(?:\.exe)?\b|\bpty\b|[\"'](?:ba)?sh(?:\s+-i)?[\"']|powershell", re.IGNORECASE
+)
 _HANDS_OVER = re.compile(r"dup2|exec|spawn|>&S|popen|subprocess|\.pipe\(|proc_open|system|pty", re.IGNORECASE)
-_FETCHES = re.compile(r"urlopen|requests\.get|https?\.get|fetch\(|open-uri|URI\.open|LWP|file_get_contents\s*\(\s*['\"]https?:|urllib|httpx|Net::HTTP")
-_EVALUATES = re.compile(r"\b(?:exec|eval|Function|instance_eval|loads|compile|create_function|assert|vm\.runIn\w+)\s*\(")
+_FETCHES = re.compile(
+    r"urlopen|requests\.get|https?\.get|fetch\(|open-uri|URI\.open|LWP|file_get_contents\s*\(\s*['\"]https?:|urllib|httpx|Net::HTTP"
+)
+_EVALUATES = re.compile(
+    r"\b(?:exec|eval|Function|instance_eval|loads|compile|create_function|assert|vm\.runIn\w+)\s*\("
+)
 
 
 def judge(shell: Shell, language: str, text: str, modules: Sequence[str] = ()) -> None:
     """Adds the findings of `text`, a program in `language`."""
     code = _STRINGS.sub('""', text)
-    if _CONNECTS.search(text) and _SHELL_WORD.search(text) and _HANDS_OVER.search(text) and _CONNECTS.search(code + text):
+    if (
+        _CONNECTS.search(text)
+        and _SHELL_WORD.search(text)
+        and _HANDS_OVER.search(text)
+        and _CONNECTS.search(code + text)
+    ):
         shell.reading.add("shell.reverse_shell")
     if _FETCHES.search(text) and _EVALUATES.search(code):
         shell.reading.add("shell.remote_code")
@@ -71,9 +89,16 @@ def _python(shell: Shell, tree: ast.AST) -> None:
             continue
         name = _called(node.func)
         given = [_folded(a, constants) for a in node.args]
-        first = given[0] if given else next((_folded(k.value, constants) for k in node.keywords if k.arg in ("args", "cmd", "command")), None)
+        first = (
+            given[0]
+            if given
+            else next((_folded(k.value, constants) for k in node.keywords if k.arg in ("args", "cmd", "command")), None)
+        )
         if name in _RUNS:
-            _hand_over(shell, given if name.startswith(("exec", "spawn", "create_subprocess_exec")) and len(given) > 1 else first)
+            _hand_over(
+                shell,
+                given if name.startswith(("exec", "spawn", "create_subprocess_exec")) and len(given) > 1 else first,
+            )
         elif name in _DELETES:
             target = first if isinstance(first, str) else _of_path(node.func, constants)
             if target is not None:
@@ -99,7 +124,7 @@ def _evaluated(shell: Shell, node: ast.Call, first: object) -> None:
 
 
 def _opened(shell: Shell, node: ast.Call, first: object, given: Sequence[object], constants: dict[str, object]) -> None:
-    from aegis.policy.hard_deny import places  # noqa: PLC0415 - the interpreters' judge and the walk know each other
+    from aegis.policy.hard_deny import places
 
     target = first if _called(node.func) == "open" and isinstance(first, str) else _of_path(node.func, constants)
     if target is None:
@@ -117,7 +142,11 @@ def _opened(shell: Shell, node: ast.Call, first: object, given: Sequence[object]
 
 def _of_path(func: ast.expr, constants: dict[str, object]) -> str | None:
     """`Path("/x").unlink()`: the path that the method belongs to."""
-    if isinstance(func, ast.Attribute) and isinstance(func.value, ast.Call) and _called(func.value.func) in ("Path", "PosixPath"):
+    if (
+        isinstance(func, ast.Attribute)
+        and isinstance(func.value, ast.Call)
+        and _called(func.value.func) in ("Path", "PosixPath")
+    ):
         value = _folded(func.value.args[0], constants) if func.value.args else None
         return value if isinstance(value, str) else None
     return None
@@ -134,7 +163,7 @@ def _called(func: ast.expr) -> str:
     return ""
 
 
-def _folded(node: ast.expr, constants: dict[str, object]) -> object:  # noqa: C901, PLR0911
+def _folded(node: ast.expr, constants: dict[str, object]) -> object:
     """A constant's value: literals, concatenation, joined strings, decoding, lists of such."""
     match node:
         case ast.Constant():
@@ -186,11 +215,14 @@ def _hand_over(shell: Shell, value: object) -> None:
 
 
 def _delete(shell: Shell, target: str, recursive: bool) -> None:
-    from aegis.policy.hard_deny.commands import lost  # noqa: PLC0415 - the interpreters' judge and the walk know each other
+    from aegis.policy.hard_deny.commands import lost
+    from aegis.policy.hard_deny.shell_words import expand
 
-    from aegis.policy.hard_deny.shell_words import expand  # noqa: PLC0415
-
-    words = expand(target, shell.around.variables, lambda _: "", "/home/\ue011agent") if target.startswith("~") else [target]
+    words = (
+        expand(target, shell.around.variables, lambda _: "", "/home/\ue011agent")
+        if target.startswith("~")
+        else [target]
+    )
     for word in words:
         lost(shell, word, recursive, "code")
 

@@ -13,24 +13,33 @@ from aegis.policy.hard_deny.environments import is_expendable, is_protected
 
 Found = tuple[str, dict[str, str]]
 _READS = frozenset(
-    "get describe logs log top explain api-resources api-versions version config auth diff cluster-info events wait port-forward kustomize "
+    "get describe logs log top explain api-resources api-versions version config auth diff cluster-info "
+    "events wait port-forward kustomize "
     "completion options plugin watch list read show view status history head can-i help alpha proxy".split()
 )
 _CHANGES = frozenset(
-    "apply create replace patch edit set scale autoscale rollout label annotate expose run delete debug cp cordon uncordon drain taint "
-    "certificate update post put restart deletecollection remove destroy evict exec attach rollback install upgrade uninstall".split()
+    "apply create replace patch edit set scale autoscale rollout label annotate expose run delete debug cp "
+    "cordon uncordon drain taint "
+    "certificate update post put restart deletecollection remove destroy evict exec attach rollback install "
+    "upgrade uninstall".split()
 )
 _CLUSTER_KINDS = frozenset(
-    "node nodes no crd crds customresourcedefinition customresourcedefinitions clusterrole clusterroles clusterrolebinding "
-    "clusterrolebindings pv persistentvolume persistentvolumes storageclass storageclasses sc validatingwebhookconfiguration "
-    "validatingwebhookconfigurations mutatingwebhookconfiguration mutatingwebhookconfigurations apiservice apiservices priorityclass "
+    "node nodes no crd crds customresourcedefinition customresourcedefinitions clusterrole clusterroles "
+    "clusterrolebinding "
+    "clusterrolebindings pv persistentvolume persistentvolumes storageclass storageclasses sc "
+    "validatingwebhookconfiguration "
+    "validatingwebhookconfigurations mutatingwebhookconfiguration mutatingwebhookconfigurations apiservice "
+    "apiservices priorityclass "
     "priorityclasses csr certificatesigningrequest certificatesigningrequests ingressclass runtimeclass".split()
 )
 _NAMESPACE_KINDS = frozenset({"ns", "namespace", "namespaces", "project", "projects"})
 _VALUED = frozenset(
-    "-n --namespace -f --filename -o --output -l --selector --context --cluster --user --kubeconfig -c --container --field-selector "
-    "--grace-period --timeout --replicas --image --type -p --patch --overrides --token --as --as-group -k --kustomize --server -s "
-    "--kube-context --set --values --version --tail --since --cascade --raw --clusterrole --serviceaccount --role --group".split()
+    "-n --namespace -f --filename -o --output -l --selector --context --cluster --user --kubeconfig -c "
+    "--container --field-selector "
+    "--grace-period --timeout --replicas --image --type -p --patch --overrides --token --as --as-group -k "
+    "--kustomize --server -s "
+    "--kube-context --set --values --version --tail --since --cascade --raw --clusterrole --serviceaccount "
+    "--role --group".split()
 )
 
 
@@ -60,7 +69,12 @@ def judge_words(argv: Sequence[str], stdin: str | None, protected: frozenset[str
 
 
 def _judge_verb(
-    verb: str, plain: Sequence[str], options: Mapping[str, str], words: Sequence[str], stdin: str | None, in_production: bool,
+    verb: str,
+    plain: Sequence[str],
+    options: Mapping[str, str],
+    words: Sequence[str],
+    stdin: str | None,
+    in_production: bool,
     protected: frozenset[str],
 ) -> Iterator[Found]:
     everywhere = "-A" in words or "--all-namespaces" in words
@@ -79,7 +93,11 @@ def _judge_verb(
     if verb in _READS or (verb not in _CHANGES and verb not in ("adm", "new-app", "policy")):
         return
     kinds = list(_kinds(plain))
-    if verb in ("drain", "cordon", "taint") or (verb == "certificate" and plain[:1] == ["approve"]) or verb in ("adm", "policy"):
+    if (
+        verb in ("drain", "cordon", "taint")
+        or (verb == "certificate" and plain[:1] == ["approve"])
+        or verb in ("adm", "policy")
+    ):
         yield "k8s.cluster", {"verb": verb, "kind": "node"}
     if any(k in _NAMESPACE_KINDS for k, _ in kinds) and verb == "delete":
         names = [n for _, n in kinds if n]
@@ -91,7 +109,9 @@ def _judge_verb(
         yield "k8s.cluster", {"verb": verb, "kind": kinds[0][0] if kinds else "all"}
     if in_production:
         yield _denied(verb, kinds[0][0] if kinds else "object")
-    if any(w.startswith(("--privileged",)) and not w.endswith("=false") for w in words) or _is_privileged(options.get("--overrides", "")):
+    if any(w.startswith(("--privileged",)) and not w.endswith("=false") for w in words) or _is_privileged(
+        options.get("--overrides", "")
+    ):
         yield "k8s.cluster", {"verb": verb, "kind": "privileged"}
     if files.startswith(("http://", "https://")):
         yield "k8s.cluster", {"verb": verb, "kind": "manifest"}
@@ -157,7 +177,7 @@ def _is_privileged(text: str) -> bool:
 
 def judge_manifest(verb: str, text: str, protected: frozenset[str]) -> Iterator[Found]:
     """Findings of manifests (YAML or JSON) that are applied or deleted."""
-    if len(text) > 256 * 1024 or text.count("&") > 50 and text.count("*") > 50:
+    if len(text) > 256 * 1024 or (text.count("&") > 50 and text.count("*") > 50):
         yield "k8s.cluster", {"verb": verb, "kind": "manifest"}
         return
     try:
@@ -210,7 +230,9 @@ def judge_path(method: str, path: str, protected: frozenset[str]) -> list[Found]
     if parts[:1] == ["namespaces"] and len(parts) > 1:
         namespace, rest = parts[1], parts[2:]
         if not rest or rest == ["finalize"]:
-            if verb == "delete" and _guarded(namespace, protected) or (verb != "delete" and is_protected(namespace, protected)):
+            if (verb == "delete" and _guarded(namespace, protected)) or (
+                verb != "delete" and is_protected(namespace, protected)
+            ):
                 return [("k8s.delete_namespace", {"verb": verb})]
             return []
         if is_protected(namespace, protected):
@@ -232,11 +254,50 @@ def judge_call(tool_words: frozenset[str], call: Mapping[str, Any], protected: f
         return judge_path(method or ("DELETE" if "delete" in tool_words else "GET"), path, protected)
     if flat.get("dry_run") not in (None, False, "", [], "none"):
         return []
-    given = next((str(flat[k]).lower() for k in ("verb", "action", "operation", "command", "method") if isinstance(flat.get(k), str)), "")
-    verbs = {w for w in re.findall(r"[a-z]+", given)} | set(tool_words)
-    verb = next((v for v in ("delete", "deletecollection", "remove", "destroy", "uninstall", "drain", "cordon", "taint", "evict", "exec", "scale",
-                             "apply", "patch", "replace", "update", "edit", "restart", "rollback", "upgrade", "install", "create", "set",
-                             "rollout", "label", "annotate", "run") if v in verbs), "")
+    given = next(
+        (
+            str(flat[k]).lower()
+            for k in ("verb", "action", "operation", "command", "method")
+            if isinstance(flat.get(k), str)
+        ),
+        "",
+    )
+    verbs = set(re.findall(r"[a-z]+", given)) | set(tool_words)
+    verb = next(
+        (
+            v
+            for v in (
+                "delete",
+                "deletecollection",
+                "remove",
+                "destroy",
+                "uninstall",
+                "drain",
+                "cordon",
+                "taint",
+                "evict",
+                "exec",
+                "scale",
+                "apply",
+                "patch",
+                "replace",
+                "update",
+                "edit",
+                "restart",
+                "rollback",
+                "upgrade",
+                "install",
+                "create",
+                "set",
+                "rollout",
+                "label",
+                "annotate",
+                "run",
+            )
+            if v in verbs
+        ),
+        "",
+    )
     if not verb:
         return []
     found: list[Found] = []
@@ -252,7 +313,14 @@ def judge_call(tool_words: frozenset[str], call: Mapping[str, Any], protected: f
                     found.extend(_object(verb, item, protected))
     if "apiversion" in flat and isinstance(flat.get("kind"), str):
         found.extend(_object(verb, call, protected))
-    kind = next((str(flat[k]).lower() for k in ("kind", "resource_type", "resourcetype", "type", "resource") if isinstance(flat.get(k), str)), "")
+    kind = next(
+        (
+            str(flat[k]).lower()
+            for k in ("kind", "resource_type", "resourcetype", "type", "resource")
+            if isinstance(flat.get(k), str)
+        ),
+        "",
+    )
     kind, _, named = kind.partition("/")
     kind = kind.split(".", 1)[0]
     if not kind and "namespace" in tool_words and verb in ("delete", "remove", "destroy"):

@@ -13,7 +13,9 @@ TRAVERSAL, SENSITIVE = "path.traversal", "path.sensitive"
 DECODINGS = 4
 _OVERLONG = re.compile(rb"\xc0\xaf|\xe0\x80\xaf|\xf0\x80\x80\xaf|\xc1\x9c|\xc0\x2f|\xc1\x1c")
 _OVERLONG_DOT = re.compile(rb"\xc0\xae|\xe0\x80\xae|\xc0\x2e")
-_SLASHES = dict.fromkeys(map(ord, "\u2215\u2044\u29f8\uff0f\u2571\u2f03"), "/") | dict.fromkeys(map(ord, "\uff3c\u29f5\ufe68\u2216"), "/")
+_SLASHES = dict.fromkeys(map(ord, "\u2215\u2044\u29f8\uff0f\u2571\u2f03"), "/") | dict.fromkeys(
+    map(ord, "\uff3c\u29f5\ufe68\u2216"), "/"
+)
 _DOTS = dict.fromkeys(map(ord, "\uff0e\u2024\ufe52"), ".") | {ord("\u2025"): "..", ord("\u2026"): "..."}
 _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 _SYSTEM = re.compile(
@@ -52,7 +54,7 @@ def _readings(text: str) -> list[str]:
     return readings + plain
 
 
-def _judge_plain(path: str, workspace: str | None) -> str | None:  # noqa: PLR0911
+def _judge_plain(path: str, workspace: str | None) -> str | None:
     if "\0" in path:
         return TRAVERSAL
     if path[:5].lower() == "file:":
@@ -81,9 +83,15 @@ def _judge_plain(path: str, workspace: str | None) -> str | None:  # noqa: PLR09
             if _inside(resolved, workspace):
                 return None
             return SENSITIVE if is_secret(resolved) or _SYSTEM.match(resolved) else TRAVERSAL
-        if is_secret(resolved) or resolved == "/etc/passwd" or re.match(r"/(?:proc|dev|sys|boot|root)(?:/|$)|.*docker\.sock$", resolved):
+        if (
+            is_secret(resolved)
+            or resolved == "/etc/passwd"
+            or re.match(r"/(?:proc|dev|sys|boot|root)(?:/|$)|.*docker\.sock$", resolved)
+        ):
             return SENSITIVE
-        return TRAVERSAL if "/../" in path and not _inside(resolved, posixpath.normpath(path.split("/..", 1)[0])) else None
+        return (
+            TRAVERSAL if "/../" in path and not _inside(resolved, posixpath.normpath(path.split("/..", 1)[0])) else None
+        )
     resolved = posixpath.normpath(path)
     if resolved == ".." or resolved.startswith("../"):
         return TRAVERSAL

@@ -10,16 +10,22 @@ from sqlglot import exp
 from aegis.policy.hard_deny.predicate import is_bounded_by, selects_everything
 
 PERSONS = frozenset(
-    "customer client user member employee patient person people contact lead subscriber student citizen resident applicant "
-    "candidate passenger guest donor voter staff worker driver cardholder card beneficiary policyholder insured participant "
+    "customer client user member employee patient person people contact lead subscriber student citizen "
+    "resident applicant "
+    "candidate passenger guest donor voter staff worker driver cardholder card beneficiary policyholder "
+    "insured participant "
     "attendee visitor respondent payroll salary profile pupil teacher nurse doctor caller borrower debtor tenant_user "
-    "recipient kunde kunden mitarbeiter patienten individual consumer buyer shopper player rider household identity kyc "
-    "crm hr personnel workforce enrollee inmate volunteer fan friend follower personal pii prospect alumni alumnus colleague "
+    "recipient kunde kunden mitarbeiter patienten individual consumer buyer shopper player rider household "
+    "identity kyc "
+    "crm hr personnel workforce enrollee inmate volunteer fan friend follower personal pii prospect alumni "
+    "alumnus colleague "
     "cardholders payee payer signatory claimant dependent spouse child parent account_holder".split()
 )
 _TRAILING = frozenset(
-    "archive archived backup bak old copy tmp temp history hist all master data table tbl prod v1 v2 v3 view dim fact info "
-    "information detail details list record records register registry base db 2020 2021 2022 2023 2024 2025 2026 export full "
+    "archive archived backup bak old copy tmp temp history hist all master data table tbl prod v1 v2 v3 view "
+    "dim fact info "
+    "information detail details list record records register registry base db 2020 2021 2022 2023 2024 2025 "
+    "2026 export full "
     "complete dump raw stage staging snapshot current new mart entity main table_ core directory file files t".split()
 )
 _STRONG = re.compile(
@@ -40,9 +46,26 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _FOLDING = (
-    exp.Count, exp.Sum, exp.Avg, exp.Min, exp.Max, exp.Stddev, exp.StddevPop, exp.StddevSamp, exp.Variance, exp.VariancePop,
-    exp.Quantile, exp.PercentileCont, exp.PercentileDisc, exp.ApproxDistinct, exp.Exists, exp.CountIf, exp.Median, exp.Corr,
-    exp.LogicalAnd, exp.LogicalOr,
+    exp.Count,
+    exp.Sum,
+    exp.Avg,
+    exp.Min,
+    exp.Max,
+    exp.Stddev,
+    exp.StddevPop,
+    exp.StddevSamp,
+    exp.Variance,
+    exp.VariancePop,
+    exp.Quantile,
+    exp.PercentileCont,
+    exp.PercentileDisc,
+    exp.ApproxDistinct,
+    exp.Exists,
+    exp.CountIf,
+    exp.Median,
+    exp.Corr,
+    exp.LogicalAnd,
+    exp.LogicalOr,
 )
 _PARTS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
@@ -63,7 +86,7 @@ def is_persons(name: str) -> bool:
 def _singulars(word: str) -> tuple[str, ...]:
     if word.endswith("ies"):
         return word, word[:-3] + "y"
-    if word.endswith("ses") or word.endswith("xes"):
+    if word.endswith(("ses", "xes")):
         return word, word[:-2], word[:-1]
     return (word, word[:-1]) if word.endswith("s") else (word,)
 
@@ -77,13 +100,13 @@ def is_secret(column: str) -> bool:
     return bool(_SECRET.search(column))
 
 
-def handed_out(tree: exp.Expression, now: float) -> str | None:
+def handed_out(tree: exp.Expr, now: float) -> str | None:
     """The table of persons that the query gives out without bound (1,000 rows and more), or None."""
-    ctes: dict[str, exp.Expression] = {cte.alias.lower(): cte.this for cte in tree.find_all(exp.CTE)}
+    ctes: dict[str, exp.Expr] = {cte.alias.lower(): cte.this for cte in tree.find_all(exp.CTE)}
     return _given(tree, ctes, now, 0)
 
 
-def _given(query: exp.Expression | None, ctes: Mapping[str, exp.Expression], now: float, depth: int) -> str | None:
+def _given(query: exp.Expr | None, ctes: Mapping[str, exp.Expr], now: float, depth: int) -> str | None:
     if query is None or depth > 40:
         return None
     if is_few(query.args.get("limit")):
@@ -99,7 +122,7 @@ def _given(query: exp.Expression | None, ctes: Mapping[str, exp.Expression], now
     return _given_by_select(query, ctes, now, depth)
 
 
-def is_few(limit: exp.Expression | None) -> bool:
+def is_few(limit: exp.Expr | None) -> bool:
     """A bound under 1,000, or a parameter, whose value the call doesn't show."""
     if is_bounded_by(limit):
         return True
@@ -107,9 +130,7 @@ def is_few(limit: exp.Expression | None) -> bool:
     return isinstance(count, (exp.Placeholder, exp.Parameter))
 
 
-def _given_by_select(
-    select: exp.Select, ctes: Mapping[str, exp.Expression], now: float, depth: int
-) -> str | None:
+def _given_by_select(select: exp.Select, ctes: Mapping[str, exp.Expr], now: float, depth: int) -> str | None:
     columns, star = _row_level(select)
     for projection in select.expressions:
         for inner in projection.find_all(exp.Subquery):
@@ -139,14 +160,13 @@ def _given_by_select(
     return None
 
 
-def _sources(select: exp.Select) -> Iterator[exp.Expression]:
+def _sources(select: exp.Select) -> Iterator[exp.Expr]:
     origin = select.args.get("from_")
     if origin is not None:
         yield origin.this
     for join in select.args.get("joins") or []:
         yield join.this
-    for lateral in select.args.get("laterals") or []:
-        yield lateral
+    yield from select.args.get("laterals") or []
 
 
 def _row_level(select: exp.Select) -> tuple[list[str], bool]:
@@ -156,7 +176,7 @@ def _row_level(select: exp.Select) -> tuple[list[str], bool]:
     stack = list(select.expressions)
     while stack:
         node = stack.pop()
-        if isinstance(node, _FOLDING) or isinstance(node, (exp.Subquery, exp.Select)):
+        if isinstance(node, (_FOLDING, exp.Subquery, exp.Select)):
             continue
         if isinstance(node, exp.Star):
             star = True
@@ -173,6 +193,7 @@ def _row_level(select: exp.Select) -> tuple[list[str], bool]:
 
 
 _FOLDING_NAMES = frozenset(
-    "length char_length len percentile_cont percentile_disc approx_count_distinct countif hll_count uniq uniqexact bool_and "
+    "length char_length len percentile_cont percentile_disc approx_count_distinct countif hll_count uniq "
+    "uniqexact bool_and "
     "bool_or every checksum checksum_agg var_pop var_samp grouping".split()
 )

@@ -12,24 +12,75 @@ from aegis.policy.hard_deny.predicate import MANY
 
 Found = tuple[str, dict[str, str]]
 _STORES = frozenset("crm hr hris ehr emr payroll salesforce hubspot zendesk intercom mailchimp workday".split())
-_TAKES = frozenset("export download dump extract list search find query get fetch bulk read report backup sync all scan select copy browse".split())
+_TAKES = frozenset(
+    "export download dump extract list search find query get fetch bulk read report backup sync all scan "
+    "select copy browse".split()
+)
 _EXPORTS = frozenset("export download dump extract bulk backup".split())
-_LIMITS = re.compile(r"(?:limit|page_?size|per_?page|max(?:_?(?:results|records|rows|items))?|count|size|top|first|take|n|rows|batch_?size|num_?(?:records|results))\Z", re.I)
+_LIMITS = re.compile(
+    r"(?:limit|page_?size|per_?page|max(?:_?(?:results|records|rows|items))?|count|size|top|first|take|n|rows|batch_?size|num_?(?:records|results))\Z",
+    re.I,
+)
 _ALL = re.compile(r"\s*(?:all|\*|everything|any|complete|entire|full|everyone|-1|%)\s*\Z", re.IGNORECASE)
-_SHOWS = frozenset({"format", "fields", "columns", "include", "sort", "order", "order_by", "sort_by", "include_pii", "output", "type", "object", "dataset", "entity",
-                    "table", "encoding", "compress", "delimiter", "page", "offset", "cursor", "all", "scope", "limit", "destination", "path", "filename", "select"})
-_GOODS = frozenset("product item stock catalog catalogue inventory sku price order invoice ticket article document file event log metric asset template "
-                   "category report message note task job currency rate warehouse".split())
+_SHOWS = frozenset(
+    {
+        "format",
+        "fields",
+        "columns",
+        "include",
+        "sort",
+        "order",
+        "order_by",
+        "sort_by",
+        "include_pii",
+        "output",
+        "type",
+        "object",
+        "dataset",
+        "entity",
+        "table",
+        "encoding",
+        "compress",
+        "delimiter",
+        "page",
+        "offset",
+        "cursor",
+        "all",
+        "scope",
+        "limit",
+        "destination",
+        "path",
+        "filename",
+        "select",
+    }
+)
+_GOODS = frozenset(
+    "product item stock catalog catalogue inventory sku price order invoice ticket article document file "
+    "event log metric asset template "
+    "category report message note task job currency rate warehouse".split()
+)
 _MAIL = re.compile(r"[\w.+\-]+@([\w\-]+(?:\.[\w\-]+)+)")
 _CARD = re.compile(r"(?<![\d\-])(?:\d[ \-]?){12,18}\d(?![\d\-])")
 _SSN = re.compile(r"(?<!\d)\d{3}-\d{2}-\d{4}(?!\d)")
 _IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,4})?\b")
 _PHONE = re.compile(r"(?<![\w])\+\d[\d \-().]{7,16}\d")
-_TABLE_FILE = re.compile(r"\.(?:csv|xlsx?|json|sql|dump|parquet|tsv|bak|zip|gz|pdf|ods|db|sqlite|tar|7z|txt|vcf|ldif|mbox|pst)\b", re.IGNORECASE)
-_BULK_WORDS = frozenset("all complete full entire every total whole database db dump export list base register roster directory backup payroll salaries".split())
-_SENDS = frozenset("mail email send message post put upload share publish forward webhook http request chat sms slack tweet create link push transfer "
-                   "submit notify fax drive storage s3 gcs blob dropbox reply".split())
-_OPEN_TO_ALL = re.compile(r"(?:public(?:-read(?:-write)?)?|anyone(?:_with_link)?|everyone|world|anonymous|all_users|allusers|external|internet|open)\Z", re.IGNORECASE)
+_TABLE_FILE = re.compile(
+    r"\.(?:csv|xlsx?|json|sql|dump|parquet|tsv|bak|zip|gz|pdf|ods|db|sqlite|tar|7z|txt|vcf|ldif|mbox|pst)\b",
+    re.IGNORECASE,
+)
+_BULK_WORDS = frozenset(
+    "all complete full entire every total whole database db dump export list base register roster directory "
+    "backup payroll salaries".split()
+)
+_SENDS = frozenset(
+    "mail email send message post put upload share publish forward webhook http request chat sms slack tweet "
+    "create link push transfer "
+    "submit notify fax drive storage s3 gcs blob dropbox reply".split()
+)
+_OPEN_TO_ALL = re.compile(
+    r"(?:public(?:-read(?:-write)?)?|anyone(?:_with_link)?|everyone|world|anonymous|all_users|allusers|external|internet|open)\Z",
+    re.IGNORECASE,
+)
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -61,12 +112,30 @@ def _words_of(text: str) -> list[str]:
 
 
 def _singular(word: str) -> str:
-    return word[:-3] + "y" if word.endswith("ies") else word[:-1] if word.endswith("s") and not word.endswith("ss") else word
+    return (
+        word[:-3] + "y"
+        if word.endswith("ies")
+        else word[:-1]
+        if word.endswith("s") and not word.endswith("ss")
+        else word
+    )
 
 
 def _of_persons(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> bool:
     """Whether the call is about persons: by its object if it names one, else by its tool."""
-    for key in ("object", "entity", "table", "dataset", "type", "resource", "collection", "module", "record_type", "list", "source"):
+    for key in (
+        "object",
+        "entity",
+        "table",
+        "dataset",
+        "type",
+        "resource",
+        "collection",
+        "module",
+        "record_type",
+        "list",
+        "source",
+    ):
         value = arguments.get(key)
         if isinstance(value, str) and value:
             words = {_singular(w) for w in _words_of(value)}
@@ -75,7 +144,12 @@ def _of_persons(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> boo
             if is_persons(value.replace(" ", "_")) or words & PERSONS:
                 return True
     singular = {_singular(w) for w in tool_words}
-    if singular & PERSONS - {"lead", "card", "contact", "base", "personal", "profile"} or singular & {"contact", "lead", "profile", "card"}:
+    if singular & PERSONS - {"lead", "card", "contact", "base", "personal", "profile"} or singular & {
+        "contact",
+        "lead",
+        "profile",
+        "card",
+    }:
         return True
     return bool(tool_words & _STORES) and not singular & _GOODS
 
@@ -99,7 +173,11 @@ def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterato
     if not tool_words & _TAKES:
         return
     persons = _of_persons(tool_words, arguments)
-    columns = [str(v) for n, v in _flat(arguments) if n in ("fields", "columns", "include", "select", "properties", "attributes") and isinstance(v, str)]
+    columns = [
+        str(v)
+        for n, v in _flat(arguments)
+        if n in ("fields", "columns", "include", "select", "properties", "attributes") and isinstance(v, str)
+    ]
     personal = [c for c in columns for piece in re.split(r"[,\s]+", c) if is_personal(piece, True)]
     address = next((v for n, v in _flat(arguments) if n in ("url", "path", "endpoint") and isinstance(v, str)), "")
     if address and not persons:
@@ -110,7 +188,11 @@ def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterato
     narrowed = _is_narrowed(arguments)
     everything = any(
         (v is True and n in ("all", "everything", "include_all", "fetch_all", "all_records", "full"))
-        or (isinstance(v, str) and _ALL.match(v) and n not in ("fields", "columns", "include", "format", "select", "all_fields", "sort"))
+        or (
+            isinstance(v, str)
+            and _ALL.match(v)
+            and n not in ("fields", "columns", "include", "format", "select", "all_fields", "sort")
+        )
         for n, v in _flat(arguments)
     )
     many_ids = any(n in ("ids", "id") and isinstance(v, list) and len(v) >= MANY for n, v in arguments.items())
@@ -119,11 +201,13 @@ def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterato
         yield "pii.bulk_export", {"count": str(limit)}
     elif limit is not None and 0 < limit < MANY:
         return
-    elif many_ids or (everything and not narrowed) or (limit is not None and limit <= 0):
-        yield "pii.bulk_export", {"count": "all"}
-    elif exports and not narrowed and (persons or personal):
-        yield "pii.bulk_export", {"count": "all"}
-    elif personal and "filter" in arguments and not arguments["filter"] and not narrowed:
+    elif (
+        many_ids
+        or (everything and not narrowed)
+        or (limit is not None and limit <= 0)
+        or (exports and not narrowed and (persons or personal))
+        or (personal and "filter" in arguments and not arguments["filter"] and not narrowed)
+    ):
         yield "pii.bulk_export", {"count": "all"}
 
 
@@ -139,7 +223,11 @@ def _is_narrowed(arguments: Mapping[str, Any]) -> bool:
             if any(not (isinstance(v, str) and _ALL.match(v)) and v not in (None, "") for _, v in _flat(value)):
                 return True
         elif isinstance(value, str):
-            if value.strip() and not _ALL.match(value) and not re.fullmatch(r"\s*(?:1\s*=\s*1|true|%+|\*:\*|\.\*)\s*", value, re.IGNORECASE):
+            if (
+                value.strip()
+                and not _ALL.match(value)
+                and not re.fullmatch(r"\s*(?:1\s*=\s*1|true|%+|\*:\*|\.\*)\s*", value, re.IGNORECASE)
+            ):
                 return True
         else:
             return True
@@ -176,11 +264,29 @@ def names_persons(file: str) -> bool:
         return False
     stem = base.split(".", 1)[0]
     words = {_singular(w) for w in _words_of(stem)}
-    if words & {"brochure", "template", "sample", "guide", "logo", "receipt", "invoice", "manual", "faq", "terms", "example", "policy"}:
+    if words & {
+        "brochure",
+        "template",
+        "sample",
+        "guide",
+        "logo",
+        "receipt",
+        "invoice",
+        "manual",
+        "faq",
+        "terms",
+        "example",
+        "policy",
+    }:
         return False
     listed = bool(words & PERSONS) or bool(words & {"payroll", "salaries", "salary"})
-    many = bool({_singular(w) for w in _BULK_WORDS} & words) or any(w != _singular(w) for w in _words_of(stem) if _singular(w) in PERSONS)
-    table = re.search(r"\.(?:csv|xlsx?|sql|dump|parquet|tsv|bak|zip|gz|db|vcf|ldif|json)\b", base, re.IGNORECASE) is not None
+    many = bool({_singular(w) for w in _BULK_WORDS} & words) or any(
+        w != _singular(w) for w in _words_of(stem) if _singular(w) in PERSONS
+    )
+    table = (
+        re.search(r"\.(?:csv|xlsx?|sql|dump|parquet|tsv|bak|zip|gz|db|vcf|ldif|json)\b", base, re.IGNORECASE)
+        is not None
+    )
     return listed and (many or table)
 
 
@@ -189,26 +295,43 @@ def _sending(tool_words: frozenset[str], arguments: Mapping[str, Any], company: 
         return
     leaves = list(_flat(arguments))
     strangers = _strangers(leaves, company)
-    public = any(isinstance(v, str) and _OPEN_TO_ALL.match(v.lstrip("#")) and n not in ("subject", "text", "body") for n, v in leaves) or any(
-        n in ("public", "is_public", "anyone", "anonymous") and v is True for n, v in leaves
-    )
+    public = any(
+        isinstance(v, str) and _OPEN_TO_ALL.match(v.lstrip("#")) and n not in ("subject", "text", "body")
+        for n, v in leaves
+    ) or any(n in ("public", "is_public", "anyone", "anonymous") and v is True for n, v in leaves)
     if not strangers and not public:
         return
-    if re.search(r"forward|redirect", " ".join([*tool_words, *(str(v) for n, v in leaves if n in ("action", "rule", "type"))])) and any(
-        isinstance(v, str) and _ALL.match(v) for _, v in leaves
-    ) and strangers:
+    if (
+        re.search(
+            r"forward|redirect",
+            " ".join([*tool_words, *(str(v) for n, v in leaves if n in ("action", "rule", "type"))]),
+        )
+        and any(isinstance(v, str) and _ALL.match(v) for _, v in leaves)
+        and strangers
+    ):
         yield "pii.exfiltration", {}
         return
-    files = [v for n, v in leaves if isinstance(v, str) and n not in ("to", "cc", "bcc", "url", "subject", "body", "text", "channel") and len(v) < 1000]
+    files = [
+        v
+        for n, v in leaves
+        if isinstance(v, str)
+        and n not in ("to", "cc", "bcc", "url", "subject", "body", "text", "channel")
+        and len(v) < 1000
+    ]
     if any(names_persons(f) for f in files):
         yield "pii.exfiltration", {}
         return
-    texts = [str(v) for n, v in leaves if n not in ("to", "cc", "bcc", "recipient", "recipients", "url", "channel", "from")]
+    texts = [
+        str(v) for n, v in leaves if n not in ("to", "cc", "bcc", "recipient", "recipients", "url", "channel", "from")
+    ]
     keys = {n for n, _ in leaves}
     labelled = sum(is_personal(k, False) for k in keys)
     people = max((len(v) for v in _lists(arguments)), default=0)
     weight = amounts("\n".join(texts))
-    headed = any(sum(is_personal(h.strip(), True) for h in t.split("\n", 1)[0].split(",")) >= 2 and t.count("\n") >= 2 for t in texts)
+    headed = any(
+        sum(is_personal(h.strip(), True) for h in t.split("\n", 1)[0].split(",")) >= 2 and t.count("\n") >= 2
+        for t in texts
+    )
     if weight >= 3 or headed or (weight >= 2 and (labelled or people >= 2)) or (labelled >= 1 and people >= 2):
         yield "pii.exfiltration", {}
 
@@ -233,7 +356,21 @@ def _strangers(leaves: list[tuple[str, Any]], company: frozenset[str]) -> bool:
         if not isinstance(value, str):
             continue
         hosts = []
-        if name in ("to", "cc", "bcc", "recipient", "recipients", "email", "forward_to", "address", "target", "user", "share_with", "with", "destination"):
+        if name in (
+            "to",
+            "cc",
+            "bcc",
+            "recipient",
+            "recipients",
+            "email",
+            "forward_to",
+            "address",
+            "target",
+            "user",
+            "share_with",
+            "with",
+            "destination",
+        ):
             hosts = [m.group(1) for m in _MAIL.finditer(value)]
         if "://" in value and name not in ("body", "text", "content", "note"):
             try:

@@ -15,7 +15,8 @@ _SECRETS = re.compile(
     r"|/\.netrc$|/\.pgpass$|/\.my\.cnf$|/\.kube(?:/(?:config|\*))?/?$|/\.docker/config\.json$|/\.gnupg(?:/.*)?$|/\.npmrc$|/\.pypirc$"
     r"|/\.git-credentials$|/\.config/(?:gcloud|gh|hub)(?:/.*)?$|/\.azure(?:/.*)?$|/\.vault-token$|/\.password-store(?:/.*)?$"
     r"|^/proc/(?:self|\d+|\*|\$\$)/(?:environ|mem|maps|cmdline|root(?:/.*)?|cwd/.*)$|^/var/run/secrets(?:/.*)?$|^/run/secrets(?:/.*)?$"
-    r"|^/var/lib/(?:kubelet|docker|rancher)(?:/.*)?$|/\.(?:bash|zsh|psql|mysql|python|sh)_history$|/\.mozilla/.*|/Login Data$"
+    r"|^/var/lib/(?:kubelet|docker|rancher)(?:/.*)?$|/\.(?:bash|zsh|psql|mysql|python|sh)_history$|"
+    r"/\.mozilla/.*|/Login Data$"
     r"|/\.config/(?:google-chrome|chromium)(?:/.*)?$|^/root/\.\w+|/keychains?/",
     re.IGNORECASE,
 )
@@ -34,7 +35,9 @@ _START = re.compile(
     r"|/etc/passwd$|/etc/group$|/\.gitconfig$|/\.local/share/systemd(?:/|$)",
     re.IGNORECASE,
 )
-_LOGS = re.compile(r"^/var/log(?:/|$)|/\.(?:bash|zsh|sh|python|mysql|psql)_history$|^/var/(?:run|lib)/(?:utmp|wtmp|audit)|/wtmp$|/btmp$|/lastlog$")
+_LOGS = re.compile(
+    r"^/var/log(?:/|$)|/\.(?:bash|zsh|sh|python|mysql|psql)_history$|^/var/(?:run|lib)/(?:utmp|wtmp|audit)|/wtmp$|/btmp$|/lastlog$"
+)
 _MACHINE = re.compile(r"^/(?:proc|sys)(?:/|$)")
 
 

@@ -23,6 +23,18 @@ MANY = 1000
 """Rows from which on a limit bounds nothing."""
 
 
+_SIGNS: dict[type[exp.Expr], str] = {
+    exp.EQ: "=",
+    exp.NEQ: "<>",
+    exp.GT: ">",
+    exp.GTE: ">=",
+    exp.LT: "<",
+    exp.LTE: "<=",
+    exp.NullSafeEQ: "=",
+    exp.NullSafeNEQ: "<>",
+}
+
+
 class _Unknown:
     def __bool__(self) -> bool:
         raise TypeError("an unknown value has no truth")
@@ -44,10 +56,14 @@ class Day:
 
 _KEY = re.compile(r"(?:^|_)(?:id|uuid|guid|pk|no|nr|key|rowid|oid|ctid|seq|number)$|^(?:id|row_?id)", re.IGNORECASE)
 _REQUIRED = re.compile(
-    r"^(?:created|created_at|created_on|updated_at|inserted_at|name|email|username|login|title|ctid|rowid)$", re.IGNORECASE
+    r"^(?:created|created_at|created_on|updated_at|inserted_at|name|email|username|login|title|ctid|rowid)$",
+    re.IGNORECASE,
 )
-_PAST = re.compile(r"^(?:created|inserted|registered|signed_?up|joined|opened|ordered|placed|updated|modified|date_of_birth|"
-                   r"birth|dob|started|added|logged|first_seen|timestamp|ts$|time$|event_time)", re.IGNORECASE)
+_PAST = re.compile(
+    r"^(?:created|inserted|registered|signed_?up|joined|opened|ordered|placed|updated|modified|date_of_birth|"
+    r"birth|dob|started|added|logged|first_seen|timestamp|ts$|time$|event_time)",
+    re.IGNORECASE,
+)
 _SIGNED = re.compile(r"balance|delta|diff|offset|temp|change|latitude|longitude|lat$|lng$|lon$|profit", re.IGNORECASE)
 _DATE = re.compile(r"\s*(\d{1,4})-(\d{1,2})-(\d{1,2})(?:[ T](\d{1,2}):(\d{2}).*)?\s*\Z")
 _KEYS = (1, 2, 3, 7, 42, 311, 4711, 12345, 98765)
@@ -56,13 +72,23 @@ _WORDS = ("alpha", "Kim", "mo@example.org", "foo bar", "Zeta-9", "north", "open"
 _MAILS = ("mo@example.org", "kim.li@mail.example", "a@b.example", "Zoe+1@example.com", "info@shop.example")
 _AGES = (0.01, 0.6, 1.5, 3, 10, 40, 200, 800, 3000, 9000)
 _UNITS = {
-    "second": 1 / 86400, "minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "week": 7.0, "month": 30.4, "quarter": 91.3,
-    "year": 365.25, "microsecond": 1e-6 / 86400, "millisecond": 1e-3 / 86400, "decade": 3652.5, "century": 36525.0,
+    "second": 1 / 86400,
+    "minute": 1 / 1440,
+    "hour": 1 / 24,
+    "day": 1.0,
+    "week": 7.0,
+    "month": 30.4,
+    "quarter": 91.3,
+    "year": 365.25,
+    "microsecond": 1e-6 / 86400,
+    "millisecond": 1e-3 / 86400,
+    "decade": 3652.5,
+    "century": 36525.0,
 }
 
 
 def selects_everything(
-    where: exp.Expression | None,
+    where: exp.Expr | None,
     table: str,
     names: frozenset[str],
     whole: Sequence[str] = (),
@@ -85,7 +111,7 @@ class _Trial:
         self.joins = joins
         self.row: dict[str, Value] = {}
 
-    def run(self, where: exp.Expression) -> bool:
+    def run(self, where: exp.Expr) -> bool:
         columns = {self._key(c) for c in where.find_all(exp.Column) if not _in_subquery(c, where)}
         correlated = any(not self._uncorrelated(s) for s in where.find_all(exp.Subquery, exp.Exists))
         if not columns:
@@ -110,14 +136,14 @@ class _Trial:
         owner = column.table.lower()
         return name if not owner or owner in self.names or owner in self.whole else f"{owner}.{name}"
 
-    def _uncorrelated(self, node: exp.Expression) -> bool:
+    def _uncorrelated(self, node: exp.Expr) -> bool:
         select = node.find(exp.Select)
         if select is None:
             return True
         inner = {t.alias_or_name.lower() for t in select.find_all(exp.Table)}
         return all(not c.table or c.table.lower() in inner for c in select.find_all(exp.Column))
 
-    def _pools(self, where: exp.Expression, columns: set[str]) -> dict[str, list[Value]]:
+    def _pools(self, where: exp.Expr, columns: set[str]) -> dict[str, list[Value]]:
         partners: dict[str, list[Value]] = {name: [] for name in columns}
         nullable: set[str] = set()
         for node in where.find_all(exp.Binary, exp.Between, exp.In, exp.Is, exp.Coalesce):
@@ -126,8 +152,10 @@ class _Trial:
                 continue
             if isinstance(node, (exp.Is, exp.Coalesce)):
                 nullable |= own
-            negative = isinstance(node, exp.NEQ) or isinstance(node.parent, exp.Not) or (
-                isinstance(node.parent, exp.Paren) and isinstance(node.parent.parent, exp.Not)
+            negative = (
+                isinstance(node, exp.NEQ)
+                or isinstance(node.parent, exp.Not)
+                or (isinstance(node.parent, exp.Paren) and isinstance(node.parent.parent, exp.Not))
             )
             for name in own:
                 if negative and _KEY.search(name):
@@ -140,22 +168,28 @@ class _Trial:
                         partners[name].append(value)
         return {name: self._pool(name, partners[name], name in nullable, where) for name in columns}
 
-    def _fold(self, operand: exp.Expression) -> Value:
+    def _fold(self, operand: exp.Expr) -> Value:
         if operand.find(exp.Column) is not None or isinstance(operand, (exp.Subquery, exp.Select)):
             return UNKNOWN
         return self._value(operand)
 
-    def _pool(self, name: str, partners: list[Value], nullable: bool, where: exp.Expression) -> list[Value]:
+    def _pool(self, name: str, partners: list[Value], nullable: bool, where: exp.Expr) -> list[Value]:
         bare = name.rsplit(".", 1)[-1]
         is_key = _KEY.search(bare) is not None
         days = [p if isinstance(p, Day) else _day(p) for p in partners if p is not None]
         pool: list[Value]
         if any(d is not None for d in days):
             past = _PAST.search(bare) is not None
-            pool = [Day(self.now - age) for age in _AGES] + ([] if past else [Day(self.now + a) for a in (0.5, 12, 400)])
+            pool = [Day(self.now - age) for age in _AGES] + (
+                [] if past else [Day(self.now + a) for a in (0.5, 12, 400)]
+            )
             for day in days:
                 if day is not None:
-                    pool += [Day(d) for d in (day.days - 1, day.days, day.days + 1) if not past or self.now - _AGES[-1] < d < self.now]
+                    pool += [
+                        Day(d)
+                        for d in (day.days - 1, day.days, day.days + 1)
+                        if not past or self.now - _AGES[-1] < d < self.now
+                    ]
         elif any(isinstance(p, bool) for p in partners):
             pool = [True, False]
         elif any(isinstance(p, (int, float)) for p in partners):
@@ -168,18 +202,20 @@ class _Trial:
         elif any(isinstance(p, str) for p in partners):
             own_words = _MAILS if "mail" in bare else _WORDS
             pool = [*own_words, *(p for p in partners if isinstance(p, str) and p.strip())]
-        elif any(isinstance(c.parent, (exp.And, exp.Or, exp.Not, exp.Where, exp.Paren)) and self._key(c) == name
-                 for c in where.find_all(exp.Column)):
+        elif any(
+            isinstance(c.parent, (exp.And, exp.Or, exp.Not, exp.Where, exp.Paren)) and self._key(c) == name
+            for c in where.find_all(exp.Column)
+        ):
             pool = [True, False]
         else:
             pool = list(_KEYS) if is_key else list(_WORDS)
         if nullable and not is_key and not _REQUIRED.search(bare):
-            pool.append(None)
+            return [*pool, None]
         return pool
 
     # truth
 
-    def _truth(self, node: exp.Expression) -> Value:
+    def _truth(self, node: exp.Expr) -> Value:
         value = self._value(node)
         if value is UNKNOWN or value is None or isinstance(value, bool):
             return value
@@ -187,7 +223,7 @@ class _Trial:
             return bool(value.strip()) if not _number(value) else _number(value) != 0
         return value != 0 if isinstance(value, (int, float)) else UNKNOWN
 
-    def _value(self, node: exp.Expression | None) -> Value:  # noqa: C901, PLR0911, PLR0912
+    def _value(self, node: exp.Expr | None) -> Value:
         match node:
             case None:
                 return UNKNOWN
@@ -211,7 +247,16 @@ class _Trial:
                 return truth if truth is UNKNOWN or truth is None else not truth
             case exp.Column():
                 return self.row.get(self._key(node), UNKNOWN)
-            case exp.EQ() | exp.NEQ() | exp.GT() | exp.GTE() | exp.LT() | exp.LTE() | exp.NullSafeEQ() | exp.NullSafeNEQ():
+            case (
+                exp.EQ()
+                | exp.NEQ()
+                | exp.GT()
+                | exp.GTE()
+                | exp.LT()
+                | exp.LTE()
+                | exp.NullSafeEQ()
+                | exp.NullSafeNEQ()
+            ):
                 return self._compare(node)
             case exp.Between():
                 value, low, high = (self._value(node.args.get(k)) for k in ("this", "low", "high"))
@@ -256,10 +301,9 @@ class _Trial:
                 return self._function(node)
         return UNKNOWN
 
-    def _compare(self, node: exp.Expression) -> Value:
+    def _compare(self, node: exp.Expr) -> Value:
         left, right = node.this, node.expression
-        sign = {exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<=",
-                exp.NullSafeEQ: "=", exp.NullSafeNEQ: "<>"}[type(node)]
+        sign = _SIGNS[type(node)]
         if self.joins and isinstance(left, exp.Column) and isinstance(right, exp.Column) and left.table != right.table:
             return True
         for a, b in ((left, right), (right, left)):
@@ -270,7 +314,7 @@ class _Trial:
             return True
         return _order(self._value(left), self._value(right), sign)
 
-    def _extreme(self, node: exp.Expression, sign: str) -> bool:
+    def _extreme(self, node: exp.Expr, sign: str) -> bool:
         """`id >= (SELECT min(id) FROM t)` and `id = ANY (SELECT id FROM t)` on the same table."""
         select = node.find(exp.Select)
         if select is None or not self._is_whole(select):
@@ -340,7 +384,7 @@ class _Trial:
         """Whether `select` gives every row of the table in question."""
         return is_whole(select, self.table, self.whole, self.now)
 
-    def _is_parent(self, column: exp.Expression, select: exp.Select) -> bool:
+    def _is_parent(self, column: exp.Expr, select: exp.Select) -> bool:
         """`customer_id IN (SELECT id FROM customers)`: every row has a parent."""
         if not isinstance(column, exp.Column) or not column.name.lower().endswith("_id"):
             return False
@@ -350,17 +394,19 @@ class _Trial:
         stem = column.name.lower()[:-3]
         name = source.this.name.lower()
         first = select.expressions[0].unalias().name.lower() if select.expressions else ""
-        return name in (stem, stem + "s", stem + "es", stem[:-1] + "ies") and first in ("id", column.name.lower()) and (
-            is_whole(select, name, frozenset(), self.now)
+        return (
+            name in (stem, stem + "s", stem + "es", stem[:-1] + "ies")
+            and first in ("id", column.name.lower())
+            and (is_whole(select, name, frozenset(), self.now))
         )
 
-    def _scalar(self, node: exp.Expression) -> Value:
+    def _scalar(self, node: exp.Expr) -> Value:
         select = node.find(exp.Select)
         if select is None or select.args.get("from_") is not None or len(select.expressions) != 1:
             return UNKNOWN
         return self._value(select.expressions[0].unalias())
 
-    def _like(self, node: exp.Expression) -> Value:
+    def _like(self, node: exp.Expr) -> Value:
         if node.this == node.expression:
             return True
         text, pattern = self._value(node.this), self._value(node.expression)
@@ -396,7 +442,7 @@ class _Trial:
         default = node.args.get("default")
         return None if default is None else self._value(default)
 
-    def _cast(self, node: exp.Expression) -> Value:
+    def _cast(self, node: exp.Expr) -> Value:
         value = self._value(node.this)
         target = node.args.get("to")
         kind = target.this.name.upper() if target is not None and hasattr(target.this, "name") else "DATE"
@@ -439,6 +485,8 @@ class _Trial:
         a, b = _as_number(a), _as_number(b)
         if a is None or b is None:
             return UNKNOWN
+        if max(abs(a), abs(b)) > 1e18:
+            return UNKNOWN
         try:
             match node:
                 case exp.Add():
@@ -463,50 +511,68 @@ class _Trial:
             return UNKNOWN
         return UNKNOWN
 
-    def _function(self, node: exp.Func) -> Value:  # noqa: C901, PLR0911, PLR0912
+    def _function(self, node: exp.Func) -> Value:
         name = node.name.lower() if isinstance(node, exp.Anonymous) else node.sql_name().lower()
-        if name in ("now", "getdate", "sysdate", "sysdatetime", "current_timestamp", "localtimestamp", "clock_timestamp",
-                    "getutcdate", "statement_timestamp", "transaction_timestamp", "utc_timestamp", "curdate"):
+        if name in (
+            "now",
+            "getdate",
+            "sysdate",
+            "sysdatetime",
+            "current_timestamp",
+            "localtimestamp",
+            "clock_timestamp",
+            "getutcdate",
+            "statement_timestamp",
+            "transaction_timestamp",
+            "utc_timestamp",
+            "curdate",
+        ):
             return Day(self.now)
         arguments = [self._value(x) for x in _arguments(node)]
         if any(x is UNKNOWN for x in arguments):
             return UNKNOWN
         if any(x is None for x in arguments):
             return None
-        first = arguments[0] if arguments else None
+        first: Any = arguments[0] if arguments else None
         match name, arguments:
-            case ("length" | "char_length" | "len" | "character_length" | "octet_length"), [_]:
+            case (("length" | "char_length" | "len" | "character_length" | "octet_length"), [_]):
                 return len(str(first))
-            case ("upper" | "ucase"), [_]:
+            case (("upper" | "ucase"), [_]):
                 return str(first).upper()
-            case ("lower" | "lcase"), [_]:
+            case (("lower" | "lcase"), [_]):
                 return str(first).lower()
-            case ("trim" | "ltrim" | "rtrim"), [_, *_]:
+            case (("trim" | "ltrim" | "rtrim"), [_, *_]):
                 return str(first).strip()
-            case ("abs" | "round" | "floor" | "ceil" | "ceiling" | "sign" | "sqrt"), [_, *_] if _is_number(first):
+            case (("abs" | "round" | "floor" | "ceil" | "ceiling" | "sign" | "sqrt"), [_, *_]) if _is_number(first):
                 if name == "sign":
                     return (first > 0) - (first < 0)
                 if name == "sqrt":
                     return math.sqrt(first) if first >= 0 else UNKNOWN
-                return {"abs": abs, "round": round, "floor": math.floor}.get(name, math.ceil)(first)
-            case ("concat" | "concat_ws"), [_, *_]:
+                return (
+                    abs(first)
+                    if name == "abs"
+                    else math.floor(first)
+                    if name in ("floor", "round")
+                    else math.ceil(first)
+                )
+            case (("concat" | "concat_ws"), [_, *_]):
                 return "".join(map(str, arguments))
             case "reverse", [_]:
                 return str(first)[::-1]
             case "ascii" | "ord", [_] if first:
                 return ord(str(first)[0])
-            case ("left" | "substring" | "substr"), [_, b] if isinstance(b, (int, float)):
+            case (("left" | "substring" | "substr"), [_, b]) if isinstance(b, (int, float)):
                 return str(first)[: int(b)] if name == "left" else str(first)[max(0, int(b) - 1) :]
-            case ("greatest" | "max"), [_, _, *_] if all(map(_is_number, arguments)):
+            case (("greatest" | "max"), [_, _, *_]) if all(map(_is_number, arguments)):
                 return max(arguments)
-            case ("least" | "min"), [_, _, *_] if all(map(_is_number, arguments)):
+            case (("least" | "min"), [_, _, *_]) if all(map(_is_number, arguments)):
                 return min(arguments)
-            case ("power" | "pow"), [a, b] if _is_number(a) and _is_number(b) and abs(a) < 1000 and abs(b) < 10:
+            case (("power" | "pow"), [a, b]) if _is_number(a) and _is_number(b) and abs(a) < 1000 and abs(b) < 10:
                 return a**b if a > 0 else UNKNOWN
         return UNKNOWN
 
 
-def is_whole(select: exp.Expression, table: str, whole: frozenset[str], now: float) -> bool:
+def is_whole(select: exp.Expr, table: str, whole: frozenset[str], now: float) -> bool:
     """Whether `select` gives every row of `table` (or of a derived table in `whole` that does)."""
     if not isinstance(select, exp.Select):
         return False
@@ -521,10 +587,10 @@ def is_whole(select: exp.Expression, table: str, whole: frozenset[str], now: flo
     if not inside:
         return False
     names = frozenset({origin.alias_or_name.lower(), table})
-    return selects_everything(select.args.get("where"), table, names, whole, now)
+    return selects_everything(select.args.get("where"), table, names, sorted(whole), now)
 
 
-def is_bounded_by(limit: exp.Expression | None) -> bool:
+def is_bounded_by(limit: exp.Expr | None) -> bool:
     """Whether a LIMIT, TOP or FETCH clause keeps the rows under `MANY`. A parameter or an expression doesn't show it."""
     count = None
     if isinstance(limit, exp.Fetch):
@@ -536,7 +602,7 @@ def is_bounded_by(limit: exp.Expression | None) -> bool:
     return isinstance(count, exp.Literal) and (number := _number(count.this)) is not None and 0 <= number < MANY
 
 
-def _in_subquery(node: exp.Expression, root: exp.Expression) -> bool:
+def _in_subquery(node: exp.Expr, root: exp.Expr) -> bool:
     parent = node.parent
     while parent is not None and parent is not root:
         if isinstance(parent, (exp.Select, exp.Subquery, exp.Exists)):
@@ -545,7 +611,7 @@ def _in_subquery(node: exp.Expression, root: exp.Expression) -> bool:
     return False
 
 
-def _operands(node: exp.Expression) -> Iterator[exp.Expression]:
+def _operands(node: exp.Expr) -> Iterator[exp.Expr]:
     for child in node.iter_expressions():
         yield child
         if isinstance(child, (exp.Paren, exp.Cast, exp.Coalesce, exp.Lower, exp.Upper)) or (
@@ -554,12 +620,12 @@ def _operands(node: exp.Expression) -> Iterator[exp.Expression]:
             yield from child.find_all(exp.Column)
 
 
-def _arguments(node: exp.Expression) -> Iterator[exp.Expression]:
+def _arguments(node: exp.Expr) -> Iterator[exp.Expr]:
     for value in node.args.values():
-        if isinstance(value, exp.Expression):
+        if isinstance(value, exp.Expr):
             yield value
         elif isinstance(value, list):
-            yield from (x for x in value if isinstance(x, exp.Expression))
+            yield from (x for x in value if isinstance(x, exp.Expr))
 
 
 def _and(a: Value, b: Value) -> Value:
@@ -614,8 +680,8 @@ def _comparable(a: Value, b: Value) -> tuple[Any, Any] | None:
         a, b = (words.get(v.lower(), v) if isinstance(v, str) else v for v in (a, b))
     if isinstance(a, str) and isinstance(b, str):
         return a, b
-    x, y = _as_number(a), _as_number(b)
-    return (x, y) if x is not None and y is not None else (str(a), str(b))
+    m, n = _as_number(a), _as_number(b)
+    return (m, n) if m is not None and n is not None else (str(a), str(b))
 
 
 def _is_number(value: Value) -> bool:

@@ -37,7 +37,8 @@ HOME = "/home/\ue011agent"
 PRINTED = 64 * 1024
 _WINDOWS = re.compile(
     r"\b(?:Remove-Item|Format-Volume|Clear-Disk|Invoke-Expression|iex|Clear-EventLog|Stop-Computer|Restart-Computer)\b|"
-    r"^\s*(?:del|erase|rd|rmdir|format|vssadmin|wevtutil|reg|bcdedit|powershell|pwsh|cmd)(?:\.exe)?\s", re.IGNORECASE
+    r"^\s*(?:del|erase|rd|rmdir|format|vssadmin|wevtutil|reg|bcdedit|powershell|pwsh|cmd)(?:\.exe)?\s",
+    re.IGNORECASE,
 )
 
 Found = tuple[str, dict[str, str]]
@@ -106,12 +107,21 @@ def read(
     """The findings of a command line; never raises."""
     around = places.Places(workspace)
     variables = {
-        "HOME": HOME, "PWD": around.workspace, "OLDPWD": around.workspace, "IFS": " \t\n", "TMPDIR": "/tmp",  # noqa: S108
-        "USER": "agent", "LOGNAME": "agent", "SHELL": "/bin/bash", "0": "bash", "PATH": "/usr/bin:/bin", "UID": "1000",
+        "HOME": HOME,
+        "PWD": around.workspace,
+        "OLDPWD": around.workspace,
+        "IFS": " \t\n",
+        "TMPDIR": "/tmp",  # noqa: S108
+        "USER": "agent",
+        "LOGNAME": "agent",
+        "SHELL": "/bin/bash",
+        "0": "bash",
+        "PATH": "/usr/bin:/bin",
+        "UID": "1000",
     }
     shell = Shell(Surroundings(around, around.workspace, variables, branches, namespaces, now=now), Reading())
     try:
-        shell.script(without_marks(text).replace("\r\n", "\n"))
+        shell.script(without_marks(text).replace("\r\n", "\n").replace("\\\n", ""))
     except RecursionError:
         shell.reading.add("shell.unparseable")
     return shell.reading
@@ -138,7 +148,7 @@ class Shell:
             self.reading.add("shell.unparseable")
             return UNKNOWN
         if _WINDOWS.search(text):
-            from aegis.policy.hard_deny.windows import judge_windows  # noqa: PLC0415 - the two know each other
+            from aegis.policy.hard_deny.windows import judge_windows
 
             judge_windows(self, text)
         source = text.encode("utf-8", "replace")
@@ -155,8 +165,14 @@ class Shell:
         """Judges `text` as a shell of its own would run it."""
         inner = Shell(
             Surroundings(
-                self.around.places, self.around.cwd, dict(self.around.variables), self.around.protected_branches,
-                self.around.protected_namespaces, self.around.fetched, self.around.written, self.around.branch,
+                self.around.places,
+                self.around.cwd,
+                dict(self.around.variables),
+                self.around.protected_branches,
+                self.around.protected_namespaces,
+                self.around.fetched,
+                self.around.written,
+                self.around.branch,
                 self.around.now,
             ),
             self.reading,
@@ -207,7 +223,7 @@ class Shell:
             printed.append(self._node(child, stdin, background=background))
         return "".join(printed)[:PRINTED]
 
-    def _node(self, node: tree_sitter.Node, stdin: str | None = None, background: bool = False) -> str:  # noqa: C901, PLR0911, PLR0912
+    def _node(self, node: tree_sitter.Node, stdin: str | None = None, background: bool = False) -> str:
         self.reading.steps += 1
         if self.reading.steps > COMMANDS:
             self.reading.add("shell.unparseable")
@@ -235,8 +251,15 @@ class Shell:
             case "subshell":
                 before = self.around
                 self.around = Surroundings(
-                    before.places, before.cwd, dict(before.variables), before.protected_branches,
-                    before.protected_namespaces, before.fetched, before.written, before.branch, before.now,
+                    before.places,
+                    before.cwd,
+                    dict(before.variables),
+                    before.protected_branches,
+                    before.protected_namespaces,
+                    before.fetched,
+                    before.written,
+                    before.branch,
+                    before.now,
                 )
                 printed = self._body(node, stdin)
                 self.around = before
@@ -279,7 +302,11 @@ class Shell:
             self.reading.add("shell.cover_tracks", command=name)
         if name in ("HISTSIZE", "HISTFILESIZE") and value == "0":
             self.reading.add("shell.cover_tracks", command=name)
-        if name in ("LD_PRELOAD", "PROMPT_COMMAND", "BASH_ENV") and value and not self.around.places.inside(self.path(value)):
+        if (
+            name in ("LD_PRELOAD", "PROMPT_COMMAND", "BASH_ENV")
+            and value
+            and not self.around.places.inside(self.path(value))
+        ):
             self.reading.add("shell.persistence", command=name)
 
     def _declaration(self, node: tree_sitter.Node) -> str:
@@ -303,7 +330,9 @@ class Shell:
         self.functions[called] = body
         self.sources[called] = self.source
         names = [self._text(n) for n in _all(body, "command_name")]
-        piped = any(c.type in ("pipeline",) for c in _all(body, "pipeline")) or any(c.type == "&" for c in _tokens(body))
+        piped = any(c.type in ("pipeline",) for c in _all(body, "pipeline")) or any(
+            c.type == "&" for c in _tokens(body)
+        )
         if names.count(called) >= 1 and piped:
             self.reading.add("shell.denial_of_service", command="function")
 
@@ -353,7 +382,9 @@ class Shell:
                 stdin = "".join(" ".join(self.words(self._text(c))) for c in redirect.named_children) + "\n"
             elif redirect.type == "heredoc_redirect":
                 stdin = self._heredoc(redirect)
-                piped.extend(c for c in redirect.named_children if not c.type.startswith("heredoc") and c.type != "file_redirect")
+                piped.extend(
+                    c for c in redirect.named_children if not c.type.startswith("heredoc") and c.type != "file_redirect"
+                )
                 for inner in redirect.named_children:
                     if inner.type == "file_redirect":
                         target = self._target(inner)
@@ -363,11 +394,12 @@ class Shell:
         printed = ""
         if body is not None:
             printed = (
-                self._command(body, stdin, out, background) if body.type == "command"
+                self._command(body, stdin, out, background, self._between(node, body))
+                if body.type == "command"
                 else self._node(body, stdin, background)
             )
         if out is not None:
-            from aegis.policy.hard_deny.commands import write_file  # noqa: PLC0415 - the walk and the table know each other
+            from aegis.policy.hard_deny.commands import write_file
 
             write_file(self, out, printed, "redirection")
             printed = ""
@@ -376,9 +408,31 @@ class Shell:
             printed = self._node(child, printed if not quiet else None)
         return printed
 
+    def _between(self, node: tree_sitter.Node, body: tree_sitter.Node) -> list[str]:
+        """Words that the grammar drops between a command and its redirections (`-f - <<X`), or hides in them."""
+        words: list[str] = []
+        at = body.end_byte
+        for redirect in node.children_by_field_name("redirect"):
+            words += self.source[at : redirect.start_byte].decode("utf-8", "replace").split()
+            at = redirect.end_byte
+            if redirect.type == "file_redirect":
+                for extra in redirect.children_by_field_name("destination")[1:]:
+                    words += self.words(self._text(extra))
+            for extra in redirect.children_by_field_name("argument"):
+                piece = self._text(extra)
+                if piece.startswith("\n"):  # the grammar takes a body's first line for words if it begins with `\\`
+                    break
+                words += self.words(piece)
+        return words
+
     def _heredoc(self, node: tree_sitter.Node) -> str:
-        start = next((self._text(c) for c in node.named_children if c.type == "heredoc_start"), "")
+        opened = next((c for c in node.named_children if c.type == "heredoc_start"), None)
+        closed = next((c for c in node.named_children if c.type == "heredoc_end"), None)
+        start = self._text(opened) if opened is not None else ""
         body = next((self._text(c) for c in node.named_children if c.type == "heredoc_body"), "")
+        if opened is not None and closed is not None:  # the grammar's body may begin too late
+            line_end = self.source.find(b"\n", opened.end_byte, closed.start_byte)
+            body = self.source[line_end + 1 : closed.start_byte].decode("utf-8", "replace") if line_end >= 0 else body
         if any(q in start for q in "'\"\\"):
             return body
         return substituted(body, self.around.variables, self._substitute, HOME)
@@ -427,10 +481,16 @@ class Shell:
         return UNKNOWN
 
     def _command(
-        self, node: tree_sitter.Node, stdin: str | None = None, out: str | None = None, background: bool = False
+        self,
+        node: tree_sitter.Node,
+        stdin: str | None = None,
+        out: str | None = None,
+        background: bool = False,
+        more: list[str] | None = None,
     ) -> str:
         argv: list[str] = []
         assigned: dict[str, str] = {}
+        spans: list[tuple[int, int]] = []  # the grammar cuts some words in two, e.g. after `$IFS-`
         for child in node.children:
             if child.type == "variable_assignment":
                 name, _, value = self._text(child).partition("=")
@@ -442,12 +502,18 @@ class Shell:
                 elif child.type == "file_redirect":
                     stdin, out = self._file_redirect(child, stdin, out)
             elif child.is_named or child.type not in (";", "&"):
-                argv.extend(self.words(self._text(child)))
+                if spans and spans[-1][1] == child.start_byte:
+                    spans[-1] = (spans[-1][0], child.end_byte)
+                else:
+                    spans.append((child.start_byte, child.end_byte))
+        for start, end in spans:
+            argv.extend(self.words(self.source[start:end].decode("utf-8", "replace")))
+        argv.extend(more or [])
         return self.run(Words(argv, stdin, out, background, assigned))
 
     def run(self, command: Words) -> str:
         """Judges one expanded command and gives what it prints, as far as that is known."""
-        from aegis.policy.hard_deny.commands import judge  # noqa: PLC0415 - the walk and the table know each other
+        from aegis.policy.hard_deny.commands import judge
 
         self.reading.steps += 1
         if self.reading.steps > COMMANDS:

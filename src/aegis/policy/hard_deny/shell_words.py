@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+import itertools
 
 UNKNOWN, NETWORK, SECRET, DECODED, OUTPUT = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
 """A variable nobody set here; bytes from the network; a secret; something decoded; another command's output."""
@@ -22,6 +23,7 @@ _ANSI = re.compile(
 _PLAIN_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
 _SPLIT = "\ue0f0"
 _GLUE = "\ue0f1"
+_LIST = re.compile(r"\$@|\$\{@\}|\$\{[A-Za-z_]\w*\[@\]\}")
 _ARRAY_INDEX = re.compile(r"\[[^\]]*\]")
 
 Run = Callable[[str], str]
@@ -82,12 +84,14 @@ def _brace(raw: str, depth: int) -> list[str]:
 def _brace_quoted(raw: str) -> list[str]:
     """`{"/etc","/var"}`: quotes inside braces protect nothing that matters here, unless they hold the braces."""
     outside = re.sub(r"'[^']*'|\"(?:\\.|[^\"\\])*\"", lambda m: "\ue0f2" * len(m[0]), raw)
-    match = next((m for m in re.finditer(r"\{([^{}]*,[^{}]*)\}", outside) if not m.start() or raw[m.start() - 1] not in "$\\"),
-                 None)
+    match = next(
+        (m for m in re.finditer(r"\{([^{}]*,[^{}]*)\}", outside) if not m.start() or raw[m.start() - 1] not in "$\\"),
+        None,
+    )
     if match is None:
         return [raw]
     cuts = [match.start(1) - 1, *(i for i in range(match.start(1), match.end(1)) if outside[i] == ","), match.end(1)]
-    options = [raw[a + 1 : b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    options = [raw[a + 1 : b] for a, b in itertools.pairwise(cuts)]
     return [raw[: match.start()] + option + raw[match.end() :] for option in options[:64]]
 
 
@@ -101,7 +105,7 @@ def _range(body: str) -> list[str]:
     return [UNKNOWN]
 
 
-def _one(raw: str, variables: Mapping[str, str], run: Run, home: str) -> str:  # noqa: C901, PLR0912
+def _one(raw: str, variables: Mapping[str, str], run: Run, home: str) -> str:
     out: list[str] = []
     at, end = 0, len(raw)
     if raw.startswith("~"):
@@ -128,7 +132,9 @@ def _one(raw: str, variables: Mapping[str, str], run: Run, home: str) -> str:  #
             at = stop + 1
         elif char == '"':
             stop = _closing_quote(raw, at + 1)
-            out.append(_quoted(raw[at + 1 : stop], variables, run, home) + _GLUE)
+            inside = raw[at + 1 : stop]
+            value = _quoted(inside, variables, run, home)
+            out.append((_SPLIT.join(value.split()) if _LIST.fullmatch(inside) else value) + _GLUE)
             at = stop + 1
         elif char == "$" and raw[at + 1 : at + 2] == "'":
             stop = _closing_quote(raw, at + 2, "'")
@@ -138,6 +144,9 @@ def _one(raw: str, variables: Mapping[str, str], run: Run, home: str) -> str:  #
             at += 1
         elif char in "$`":
             value, at = _dollar(raw, at, variables, run, home)
+            separators = variables.get("IFS", " \t\n")
+            if separators.strip() and value:
+                value = value.translate(dict.fromkeys(map(ord, separators.strip()), " "))
             out.append(_SPLIT.join(value.split()) if not value.isspace() else _SPLIT)
             if value[:1].isspace() and not value.isspace():
                 out[-1] = _SPLIT + out[-1]
@@ -197,10 +206,10 @@ def _dollar(raw: str, at: int, variables: Mapping[str, str], run: Run, home: str
 
 
 def _variable(name: str, variables: Mapping[str, str]) -> str:
-    return variables.get(name, "" if name in ("1", "2", "3", "@", "*", "#", "?", "!") and False else UNKNOWN)
+    return variables.get(name, UNKNOWN)
 
 
-def _parameter(body: str, variables: Mapping[str, str], run: Run, home: str) -> str:  # noqa: PLR0911
+def _parameter(body: str, variables: Mapping[str, str], run: Run, home: str) -> str:
     if body.startswith("#"):
         return "0"
     if body.startswith("!"):
@@ -208,7 +217,9 @@ def _parameter(body: str, variables: Mapping[str, str], run: Run, home: str) -> 
     name = _NAME.match(body)
     if name is None:
         return UNKNOWN
-    rest = _ARRAY_INDEX.sub("", body[name.end() :], count=1) if body[name.end() :].startswith("[") else body[name.end() :]
+    rest = (
+        _ARRAY_INDEX.sub("", body[name.end() :], count=1) if body[name.end() :].startswith("[") else body[name.end() :]
+    )
     value = variables.get(name[0])
     if not rest:
         return _variable(name[0], variables)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlglot import exp
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from aegis.policy.hard_deny import sql_statements as said
 from aegis.policy.hard_deny.personal import handed_out, is_few, is_secret
@@ -25,7 +25,9 @@ from aegis.policy.kinds import folded
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 DIALECTS = ("postgres", "mysql", "sqlite", "tsql", "bigquery", "snowflake", "oracle")
-KNOWN = frozenset({*DIALECTS, "redshift", "duckdb", "clickhouse", "trino", "presto", "athena", "databricks", "spark", "hive"})
+KNOWN = frozenset(
+    {*DIALECTS, "redshift", "duckdb", "clickhouse", "trino", "presto", "athena", "databricks", "spark", "hive"}
+)
 DEPTH = 120
 """Nested parentheses that are still read; sqlglot's descent uses some 15 Python frames for each."""
 STATEMENTS = 200
@@ -202,7 +204,12 @@ def _statement(tokens: list[Token], text: str, dialect: str, now: float, reading
         _statement(tokens[heading.inner :], text, dialect, now, reading)
     if heading.statement == "TABLE" and len(tokens) > 1:
         _statement_of("SELECT * FROM " + said.name_after(tokens, 1), dialect, now, reading)
-    if heading.statement == "COPY" and heading.code is None and heading.inner is None and "STDOUT" in said.words(tokens):
+    if (
+        heading.statement == "COPY"
+        and heading.code is None
+        and heading.inner is None
+        and "STDOUT" in said.words(tokens)
+    ):
         _statement_of("SELECT * FROM " + said.name_after(tokens, 1), dialect, now, reading)
     if heading.block or heading.code == said.DYNAMIC:
         _block(tokens, text, dialect, now, reading)
@@ -233,7 +240,8 @@ def _by_tokens(tokens: list[Token], reading: Reading) -> None:
 
 _OPENERS = frozenset({"BEGIN", "THEN", "ELSE", "LOOP", "DO", "AS", "TRY", "RETURN", "FOR", "IS"})
 _VERBS = frozenset(
-    "SELECT INSERT UPDATE DELETE MERGE DROP TRUNCATE ALTER GRANT REVOKE CREATE EXECUTE EXEC COPY WITH CALL PREPARE SET".split()
+    "SELECT INSERT UPDATE DELETE MERGE DROP TRUNCATE ALTER GRANT REVOKE CREATE EXECUTE EXEC COPY WITH CALL "
+    "PREPARE SET".split()
 )
 
 
@@ -271,7 +279,9 @@ def _fragments(tokens: list[Token], text: str, dialect: str, now: float, reading
 
 def _has_verb(text: str) -> bool:
     upper = text.upper()
-    return any(verb in upper for verb in ("DROP", "TRUNCATE", "DELETE", "UPDATE", "ALTER", "GRANT", "EXEC", "CREATE", "COPY"))
+    return any(
+        verb in upper for verb in ("DROP", "TRUNCATE", "DELETE", "UPDATE", "ALTER", "GRANT", "EXEC", "CREATE", "COPY")
+    )
 
 
 def _tree(tokens: list[Token], text: str, dialect: str, now: float, reading: Reading) -> None:
@@ -292,7 +302,7 @@ def _tree(tokens: list[Token], text: str, dialect: str, now: float, reading: Rea
         _examine(tree, now, reading)
 
 
-def _examine(tree: exp.Expression, now: float, reading: Reading) -> None:
+def _examine(tree: exp.Expr, now: float, reading: Reading) -> None:
     for table in tree.find_all(exp.Table):
         if table.name:
             reading.tables.append(table.name.lower())
@@ -308,7 +318,7 @@ def _examine(tree: exp.Expression, now: float, reading: Reading) -> None:
         _reads(tree, now, reading)
 
 
-def _reads(tree: exp.Expression, now: float, reading: Reading) -> None:
+def _reads(tree: exp.Expr, now: float, reading: Reading) -> None:
     limit = tree.args.get("limit")
     if limit is not None:
         count = limit.args.get("expression", limit.args.get("count"))
@@ -325,7 +335,7 @@ def _reads(tree: exp.Expression, now: float, reading: Reading) -> None:
                 reading.add("sql.exfiltration", statement="UNION")
 
 
-def _write(node: exp.Expression, tree: exp.Expression, now: float, reading: Reading) -> None:
+def _write(node: exp.Expr, tree: exp.Expr, now: float, reading: Reading) -> None:
     """A DELETE or UPDATE whose condition no row fails, with joined and derived tables taken into account."""
     verb = "DELETE" if isinstance(node, exp.Delete) else "UPDATE"
     reading.writes = True
@@ -353,7 +363,7 @@ def _write(node: exp.Expression, tree: exp.Expression, now: float, reading: Read
         reading.add("sql.unbounded_write", statement=verb, object=table)
 
 
-def _whole(tree: exp.Expression, others: Sequence[exp.Expression], table: str, now: float) -> set[str]:
+def _whole(tree: exp.Expr, others: Sequence[exp.Expr], table: str, now: float) -> set[str]:
     """Names of derived tables that hold every row of `table`."""
     whole: set[str] = set()
     for cte in tree.find_all(exp.CTE):
@@ -362,9 +372,9 @@ def _whole(tree: exp.Expression, others: Sequence[exp.Expression], table: str, n
     names = set(whole)
     for other in others:
         source = other.this if isinstance(other, exp.Join) else other
-        if isinstance(source, exp.Table) and (source.name.lower() in whole or source.name.lower() == table):
-            names.add(source.alias_or_name.lower())
-        elif isinstance(source, exp.Subquery) and is_whole(source.unnest(), table, frozenset(whole), now):
+        if (isinstance(source, exp.Table) and (source.name.lower() in whole or source.name.lower() == table)) or (
+            isinstance(source, exp.Subquery) and is_whole(source.unnest(), table, frozenset(whole), now)
+        ):
             names.add(source.alias_or_name.lower())
     return names
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 DESTRUCTIVE = "sql.destructive"
 PRIVILEGE = "sql.privilege"
@@ -40,14 +40,44 @@ HARMLESS = frozenset(
 )
 WITH_TREE = frozenset("SELECT WITH INSERT UPDATE DELETE MERGE REPLACE UPSERT FROM PIVOT CREATE".split()) | {"("}
 _OTHERS = {
-    "TRUNCATE": DESTRUCTIVE, "DROP": DESTRUCTIVE, "PURGE": DESTRUCTIVE, "FLASHBACK": DESTRUCTIVE, "RENAME": DESTRUCTIVE,
-    "SHUTDOWN": DESTRUCTIVE, "KILL": DESTRUCTIVE, "RESTORE": DESTRUCTIVE, "DBCC": DESTRUCTIVE, "DETACH": DESTRUCTIVE,
-    "GRANT": PRIVILEGE, "REVOKE": PRIVILEGE, "DENY": PRIVILEGE, "REASSIGN": PRIVILEGE, "SECURITY": PRIVILEGE,
-    "FLUSH": PRIVILEGE, "INSTALL": FILE, "IMPERSONATE": PRIVILEGE, "REVERT": PRIVILEGE, "AUDIT": PRIVILEGE,
-    "NOAUDIT": PRIVILEGE, "RECONFIGURE": PRIVILEGE, "CHANGE": PRIVILEGE,
-    "LOAD": FILE, "ATTACH": FILE, "BULK": FILE, "PUT": FILE, "GET": FILE, "HANDLER": FILE, "IMPORT": FILE, "SOURCE": FILE,
-    "UNLOAD": EXFILTRATION, "EXPORT": EXFILTRATION, "BACKUP": EXFILTRATION,
-    "PREPARE": DYNAMIC, "DO": DYNAMIC, "WAITFOR": TIME, "SYSTEM": FILE,
+    "TRUNCATE": DESTRUCTIVE,
+    "DROP": DESTRUCTIVE,
+    "PURGE": DESTRUCTIVE,
+    "FLASHBACK": DESTRUCTIVE,
+    "RENAME": DESTRUCTIVE,
+    "SHUTDOWN": DESTRUCTIVE,
+    "KILL": DESTRUCTIVE,
+    "RESTORE": DESTRUCTIVE,
+    "DBCC": DESTRUCTIVE,
+    "DETACH": DESTRUCTIVE,
+    "GRANT": PRIVILEGE,
+    "REVOKE": PRIVILEGE,
+    "DENY": PRIVILEGE,
+    "REASSIGN": PRIVILEGE,
+    "SECURITY": PRIVILEGE,
+    "FLUSH": PRIVILEGE,
+    "INSTALL": FILE,
+    "IMPERSONATE": PRIVILEGE,
+    "REVERT": PRIVILEGE,
+    "AUDIT": PRIVILEGE,
+    "NOAUDIT": PRIVILEGE,
+    "RECONFIGURE": PRIVILEGE,
+    "CHANGE": PRIVILEGE,
+    "LOAD": FILE,
+    "ATTACH": FILE,
+    "BULK": FILE,
+    "PUT": FILE,
+    "GET": FILE,
+    "HANDLER": FILE,
+    "IMPORT": FILE,
+    "SOURCE": FILE,
+    "UNLOAD": EXFILTRATION,
+    "EXPORT": EXFILTRATION,
+    "BACKUP": EXFILTRATION,
+    "PREPARE": DYNAMIC,
+    "DO": DYNAMIC,
+    "WAITFOR": TIME,
+    "SYSTEM": FILE,
 }
 _TRUSTED_EXTENSIONS = frozenset(
     "pgcrypto uuid-ossp citext hstore pg_trgm postgis postgis_topology vector btree_gin btree_gist unaccent "
@@ -58,25 +88,52 @@ _CREATE_ELSEWHERE = frozenset("SERVER FOREIGN SUBSCRIPTION PUBLICATION STAGE SHA
 _CREATE_FILES = frozenset("DIRECTORY ASSEMBLY LIBRARY LANGUAGE".split())
 _CREATE_CODE = frozenset("FUNCTION PROCEDURE PROC TRIGGER EVENT RULE PACKAGE AGGREGATE JOB TASK CAST OPERATOR".split())
 _CREATE_PLAIN = frozenset(
-    "TABLE INDEX VIEW SCHEMA DATABASE SEQUENCE TYPE DOMAIN MATERIALIZED COLLATION STATISTICS EXTENSION VIRTUAL KEYSPACE "
+    "TABLE INDEX VIEW SCHEMA DATABASE SEQUENCE TYPE DOMAIN MATERIALIZED COLLATION STATISTICS EXTENSION "
+    "VIRTUAL KEYSPACE "
     "WAREHOUSE TABLESPACE SYNONYM COLUMNSTORE CLUSTERED NONCLUSTERED DYNAMIC EXTERNAL PROJECTION FULLTEXT SPATIAL "
     "RESOURCE FILE ENCODING TEXT SEARCH CONVERSION ACCESS TRANSFORM MACRO SECRET MODEL".split()
 )
 _CREATE_ADJECTIVES = frozenset(
-    "OR REPLACE TEMP TEMPORARY UNIQUE GLOBAL LOCAL UNLOGGED IF NOT EXISTS TRANSIENT RECURSIVE ALGORITHM DEFINER INVOKER "
+    "OR REPLACE TEMP TEMPORARY UNIQUE GLOBAL LOCAL UNLOGGED IF NOT EXISTS TRANSIENT RECURSIVE ALGORITHM "
+    "DEFINER INVOKER "
     "SQL SECURITY UNDEFINED MERGE TEMPTABLE = FORCE EDITIONABLE CONSTRAINT PUBLIC BITMAP HASH TRUSTED VOLATILE SECURE "
     "CONCURRENTLY MULTISET SET CURRENT_USER PRIVATE SHARED ALTER AUTHORIZATION".split()
 )
-_ALTER_RIGHTS = frozenset("ROLE USER LOGIN GROUP DEFAULT POLICY SERVER CREDENTIAL SERVICE ACCOUNT AUTHORIZATION".split())
+_ALTER_RIGHTS = frozenset(
+    "ROLE USER LOGIN GROUP DEFAULT POLICY SERVER CREDENTIAL SERVICE ACCOUNT AUTHORIZATION".split()
+)
 _PROCEDURES = {
-    "sp_executesql": DYNAMIC, "sp_prepexec": DYNAMIC, "sp_execute": DYNAMIC, "sp_msforeachtable": DYNAMIC,
-    "sp_msforeachdb": DYNAMIC, "sp_addsrvrolemember": PRIVILEGE, "sp_addrolemember": PRIVILEGE, "sp_addlogin": PRIVILEGE,
-    "sp_adduser": PRIVILEGE, "sp_grantdbaccess": PRIVILEGE, "sp_grantlogin": PRIVILEGE, "sp_configure": PRIVILEGE,
-    "sp_password": PRIVILEGE, "sp_changedbowner": PRIVILEGE, "sp_droprolemember": PRIVILEGE, "sp_rename": DESTRUCTIVE,
-    "sp_dropsrvrolemember": PRIVILEGE, "sp_droplogin": DESTRUCTIVE, "sp_dropuser": DESTRUCTIVE, "sp_detach_db": DESTRUCTIVE,
-    "sp_delete_database_backuphistory": DESTRUCTIVE, "sp_oacreate": FILE, "sp_oamethod": FILE, "sp_addextendedproc": FILE,
-    "sp_makewebtask": FILE, "sp_send_dbmail": EXFILTRATION, "sp_addlinkedserver": EXFILTRATION, "sp_add_job": FILE,
-    "sp_add_jobstep": FILE, "sp_start_job": FILE, "sp_execute_external_script": FILE,
+    "sp_executesql": DYNAMIC,
+    "sp_prepexec": DYNAMIC,
+    "sp_execute": DYNAMIC,
+    "sp_msforeachtable": DYNAMIC,
+    "sp_msforeachdb": DYNAMIC,
+    "sp_addsrvrolemember": PRIVILEGE,
+    "sp_addrolemember": PRIVILEGE,
+    "sp_addlogin": PRIVILEGE,
+    "sp_adduser": PRIVILEGE,
+    "sp_grantdbaccess": PRIVILEGE,
+    "sp_grantlogin": PRIVILEGE,
+    "sp_configure": PRIVILEGE,
+    "sp_password": PRIVILEGE,
+    "sp_changedbowner": PRIVILEGE,
+    "sp_droprolemember": PRIVILEGE,
+    "sp_rename": DESTRUCTIVE,
+    "sp_dropsrvrolemember": PRIVILEGE,
+    "sp_droplogin": DESTRUCTIVE,
+    "sp_dropuser": DESTRUCTIVE,
+    "sp_detach_db": DESTRUCTIVE,
+    "sp_delete_database_backuphistory": DESTRUCTIVE,
+    "sp_oacreate": FILE,
+    "sp_oamethod": FILE,
+    "sp_addextendedproc": FILE,
+    "sp_makewebtask": FILE,
+    "sp_send_dbmail": EXFILTRATION,
+    "sp_addlinkedserver": EXFILTRATION,
+    "sp_add_job": FILE,
+    "sp_add_jobstep": FILE,
+    "sp_start_job": FILE,
+    "sp_execute_external_script": FILE,
 }
 FUNCTIONS = {
     **dict.fromkeys(
@@ -90,29 +147,42 @@ FUNCTIONS = {
     ),
     **dict.fromkeys(
         "dblink dblink_exec dblink_connect dblink_connect_u dblink_send_query dblink_open postgres_fdw_get_connections "
-        "openquery opendatasource utl_http.request utl_http.begin_request utl_inaddr.get_host_address utl_smtp.open_connection "
-        "utl_tcp.open_connection utl_mail.send httpuritype dbms_ldap.init http_get http_post http_put http aws_s3.query_export_to_s3 "
-        "aws_s3.table_import_from_s3 net.http_get net.http_post pg_logical_emit_message xp_sendmail mysql s3 url remote "
+        "openquery opendatasource utl_http.request utl_http.begin_request utl_inaddr.get_host_address "
+        "utl_smtp.open_connection "
+        "utl_tcp.open_connection utl_mail.send httpuritype dbms_ldap.init http_get http_post http_put http "
+        "aws_s3.query_export_to_s3 "
+        "aws_s3.table_import_from_s3 net.http_get net.http_post pg_logical_emit_message xp_sendmail mysql s3 "
+        "url remote "
         "postgresql jdbc odbc federated external_query system$send_email".split(),
         EXFILTRATION,
     ),
     **dict.fromkeys(
-        "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema database_to_xml schema_to_xml table_to_xml cursor_to_xml "
+        "query_to_xml query_to_xmlschema query_to_xml_and_xmlschema database_to_xml schema_to_xml "
+        "table_to_xml cursor_to_xml "
         "dbms_sql.execute dbms_sql.parse dbms_xmlgen.getxml dbms_xmlquery.getxml ts_stat".split(),
         DYNAMIC,
     ),
     **dict.fromkeys(
-        "pg_terminate_backend pg_cancel_backend pg_drop_replication_slot lo_unlink pg_promote pg_rotate_logfile pg_switch_wal "
+        "pg_terminate_backend pg_cancel_backend pg_drop_replication_slot lo_unlink pg_promote "
+        "pg_rotate_logfile pg_switch_wal "
         "pg_replication_origin_drop pg_wal_replay_pause drop_chunks drop_hypertable dropgeometrytable pg_stat_reset "
         "truncate_table truncate_tables".split(),
         DESTRUCTIVE,
     ),
-    **dict.fromkeys("pg_reload_conf pg_create_logical_replication_slot pg_create_physical_replication_slot "
-                    "pg_replication_slot_advance".split(), PRIVILEGE),
-    **dict.fromkeys("pg_sleep pg_sleep_for pg_sleep_until benchmark sleep dbms_lock.sleep dbms_session.sleep "
-                    "dbms_pipe.receive_message randomblob_sleep".split(), TIME),
+    **dict.fromkeys(
+        "pg_reload_conf pg_create_logical_replication_slot pg_create_physical_replication_slot "
+        "pg_replication_slot_advance".split(),
+        PRIVILEGE,
+    ),
+    **dict.fromkeys(
+        "pg_sleep pg_sleep_for pg_sleep_until benchmark sleep dbms_lock.sleep dbms_session.sleep "
+        "dbms_pipe.receive_message randomblob_sleep".split(),
+        TIME,
+    ),
 }
-_ANY_CONTEXT = frozenset({"mysql", "s3", "url", "remote", "postgresql", "jdbc", "odbc", "http", "shell", "edit", "glob_files"})
+_ANY_CONTEXT = frozenset(
+    {"mysql", "s3", "url", "remote", "postgresql", "jdbc", "odbc", "http", "shell", "edit", "glob_files"}
+)
 """Names that are table functions in some databases: they count only after FROM or JOIN."""
 _CREDENTIALS = frozenset(
     "pg_shadow pg_authid pg_user_mapping pg_user_mappings sql_logins syslogins sysxlogins sysusers$ user$ dba_users "
@@ -120,7 +190,9 @@ _CREDENTIALS = frozenset(
     "sys_users_secrets mysql.user mysql.db mysql.global_priv mysql.authentication_policy sys.user$ master.sysxlogins "
     "snowflake.account_usage.users".split()
 )
-_SECRET_SETTINGS = frozenset({"role", "session_authorization", "session_replication_role", "row_security", "is_superuser"})
+_SECRET_SETTINGS = frozenset(
+    {"role", "session_authorization", "session_replication_role", "row_security", "is_superuser"}
+)
 _NOT_DESTRUCTIVE_DROPS = frozenset({"DEFAULT", "NOT", "IDENTITY", "EXPRESSION"})
 
 
@@ -130,13 +202,24 @@ def words(tokens: Sequence[Token]) -> list[str]:
 
 
 _QUOTED = frozenset(
-    t for t in TokenType
-    if t.name in {"STRING", "IDENTIFIER", "NATIONAL_STRING", "RAW_STRING", "HEREDOC_STRING", "UNICODE_STRING", "BYTE_STRING",
-                  "HEX_STRING", "BIT_STRING"}
+    t
+    for t in TokenType
+    if t.name
+    in {
+        "STRING",
+        "IDENTIFIER",
+        "NATIONAL_STRING",
+        "RAW_STRING",
+        "HEREDOC_STRING",
+        "UNICODE_STRING",
+        "BYTE_STRING",
+        "HEX_STRING",
+        "BIT_STRING",
+    }
 )
 
 
-def heading(tokens: Sequence[Token]) -> Heading | None:  # noqa: C901, PLR0911, PLR0912
+def heading(tokens: Sequence[Token]) -> Heading | None:
     """What the statement is by its first words; None if that is not a statement's beginning."""
     w = words(tokens)
     first = w[0]
@@ -194,7 +277,9 @@ def _explain(w: list[str]) -> Heading:
         elif w[at] in ("ANALYZE", "ANALYSE"):
             follows = w[at + 1] if at + 1 < len(w) else ""
             analyze = follows not in ("FALSE", "OFF", "0")
-        elif not depth and w[at] in (WITH_TREE | {"DROP", "TRUNCATE", "ALTER", "COPY", "EXECUTE", "DO", "CALL", "GRANT"}) - {"("}:
+        elif not depth and w[at] in (
+            WITH_TREE | {"DROP", "TRUNCATE", "ALTER", "COPY", "EXECUTE", "DO", "CALL", "GRANT"}
+        ) - {"("}:
             break
         at += 1
     if at >= len(w):
@@ -209,12 +294,13 @@ def _begin(w: list[str]) -> Heading:
 
 
 _TRANSACTION = frozenset(
-    "TRAN TRANSACTION WORK ISOLATION LEVEL READ WRITE ONLY COMMITTED UNCOMMITTED REPEATABLE SERIALIZABLE IMMEDIATE DEFERRED "
+    "TRAN TRANSACTION WORK ISOLATION LEVEL READ WRITE ONLY COMMITTED UNCOMMITTED REPEATABLE SERIALIZABLE "
+    "IMMEDIATE DEFERRED "
     "EXCLUSIVE , DEFERRABLE NOT WITH CONSISTENT SNAPSHOT".split()
 )
 
 
-def _create(tokens: Sequence[Token], w: list[str]) -> Heading:  # noqa: C901, PLR0911
+def _create(tokens: Sequence[Token], w: list[str]) -> Heading:
     at = 1
     while at < len(w) and (w[at] in _CREATE_ADJECTIVES or (at > 1 and w[at - 1] in ("=", "DEFINER"))):
         at += 1
@@ -244,9 +330,11 @@ def _is_foreign_code(tokens: Sequence[Token], w: list[str]) -> bool:
     for index, word in enumerate(w):
         if word == "LANGUAGE" and index + 1 < len(w):
             language = tokens[index + 1].text.lower()
-            if language in ("c", "internal", "java", "python", "javascript") or (
-                language.startswith("pl") and language.endswith(("u", "3u", "sh"))
-            ) or language in ("plpythonu", "plpython3u", "plpython", "plperlu", "plsh", "pltclu", "plrust", "plr"):
+            if (
+                language in ("c", "internal", "java", "python", "javascript")
+                or (language.startswith("pl") and language.endswith(("u", "3u", "sh")))
+                or language in ("plpythonu", "plpython3u", "plpython", "plperlu", "plsh", "pltclu", "plrust", "plr")
+            ):
                 return True
         if word == "SONAME":
             return True

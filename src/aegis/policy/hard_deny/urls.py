@@ -9,26 +9,142 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 PRIVATE, METADATA, SCHEME, UNPARSEABLE = "url.private_network", "url.metadata_service", "url.scheme", "url.unparseable"
-SCHEMES = frozenset({"http", "https", "ws", "wss", "mailto", "s3", "gs", "git", "ssh", "git+ssh", "git+https", "sftp", "ftp", "ftps", "postgres",
-                     "postgresql", "mysql", "redis", "rediss", "amqp", "amqps", "kafka", "mongodb", "mongodb+srv", "tel", "urn", "did", "data", "azblob",
-                     "abfss", "hdfs", "oci", "docker", "arn", "slack", "spotify", "magnet", "about", "nats", "mqtt", "mqtts", "jdbc"})
-_REFUSED = frozenset({"file", "gopher", "dict", "ldap", "ldaps", "ldapi", "jar", "netdoc", "tftp", "php", "phar", "expect", "javascript", "vbscript",
-                      "view-source", "blob", "smb", "cifs", "nfs", "afp", "telnet", "rlogin", "imap", "smtp", "pop3", "glob", "zip", "ogg",
-                      "compress.zlib", "rtsp", "x-apple", "chrome", "intent", "ms-settings", "unix", "http+unix", "netcat", "finger", "svn", "svn+ssh"})
+SCHEMES = frozenset(
+    {
+        "http",
+        "https",
+        "ws",
+        "wss",
+        "mailto",
+        "s3",
+        "gs",
+        "git",
+        "ssh",
+        "git+ssh",
+        "git+https",
+        "sftp",
+        "ftp",
+        "ftps",
+        "postgres",
+        "postgresql",
+        "mysql",
+        "redis",
+        "rediss",
+        "amqp",
+        "amqps",
+        "kafka",
+        "mongodb",
+        "mongodb+srv",
+        "tel",
+        "urn",
+        "did",
+        "data",
+        "azblob",
+        "abfss",
+        "hdfs",
+        "oci",
+        "docker",
+        "arn",
+        "slack",
+        "spotify",
+        "magnet",
+        "about",
+        "nats",
+        "mqtt",
+        "mqtts",
+        "jdbc",
+    }
+)
+_REFUSED = frozenset(
+    {
+        "file",
+        "gopher",
+        "dict",
+        "ldap",
+        "ldaps",
+        "ldapi",
+        "jar",
+        "netdoc",
+        "tftp",
+        "php",
+        "phar",
+        "expect",
+        "javascript",
+        "vbscript",
+        "view-source",
+        "blob",
+        "smb",
+        "cifs",
+        "nfs",
+        "afp",
+        "telnet",
+        "rlogin",
+        "imap",
+        "smtp",
+        "pop3",
+        "glob",
+        "zip",
+        "ogg",
+        "compress.zlib",
+        "rtsp",
+        "x-apple",
+        "chrome",
+        "intent",
+        "ms-settings",
+        "unix",
+        "http+unix",
+        "netcat",
+        "finger",
+        "svn",
+        "svn+ssh",
+    }
+)
 _DATA_IS_FINE = frozenset({"data", "mailto", "tel", "urn", "did", "arn", "about", "jdbc", "magnet", "slack", "spotify"})
-_METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal", "metadata.azure.com",
-                             "metadata.azure.internal", "metadata.tencentyun.com", "metadata.packet.net", "metadata.platformequinix.com"})
-_METADATA_ADDRESSES = frozenset(ipaddress.ip_address(a) for a in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "192.0.0.192",
-                                                                  "168.63.129.16", "169.254.169.123", "fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"))
+_METADATA_HOSTS = frozenset(
+    {
+        "metadata",
+        "metadata.google.internal",
+        "metadata.goog",
+        "instance-data",
+        "instance-data.ec2.internal",
+        "metadata.azure.com",
+        "metadata.azure.internal",
+        "metadata.tencentyun.com",
+        "metadata.packet.net",
+        "metadata.platformequinix.com",
+    }
+)
+_METADATA_ADDRESSES = frozenset(
+    ipaddress.ip_address(a)
+    for a in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+        "169.254.169.123",
+        "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+    )
+)
 _LOCAL_NAMES = re.compile(
     r"(?:^|\.)(?:localhost|localdomain|local|internal|intranet|corp|lan|home\.arpa|home|svc|cluster\.local|consul|localtest\.me|lvh\.me|vcap\.me|"
-    r"lacolhost\.com|localho\.st|docker|host\.docker\.internal|private)$", re.IGNORECASE)
+    r"lacolhost\.com|localho\.st|docker|host\.docker\.internal|private)$",
+    re.IGNORECASE,
+)
 _EMBEDDED = re.compile(r"(?:^|[.\-])((?:\d{1,3}[.\-]){3}\d{1,3})(?=[.\-])")
-_DOCUMENTATION = tuple(ipaddress.ip_network(n) for n in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32"))
+_DOCUMENTATION = tuple(
+    ipaddress.ip_network(n) for n in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
+)
 _CGNAT = ipaddress.ip_network("100.64.0.0/10")
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.\-]*):")
-_PARAMETERS = re.compile(r"url|uri|to|dest|destination|target|redirect|next|src|source|host|link|site|feed|callback|return|goto|image|img|proxy|fetch|path|q|u|page|"
-                         r"file|load|open|continue|webhook|endpoint|remote|ref", re.IGNORECASE)
+_PARAMETERS = re.compile(
+    r"url|uri|to|dest|destination|target|redirect|next|src|source|host|link|site|feed|callback|return|goto|image|img|proxy|fetch|path|q|u|page|"
+    r"file|load|open|continue|webhook|endpoint|remote|ref",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +156,16 @@ class Judged:
     scheme: str = ""
 
 
-def judge(text: str, depth: int = 0) -> Judged:  # noqa: PLR0911
+def judge(text: str, depth: int = 0) -> Judged:
     """What is wrong with the address `text`. Relative addresses have no host and are judged by their parameters."""
     plain = unicodedata.normalize("NFKC", text.strip()).replace("\u3002", ".").replace("\uff61", ".")
     plain = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc"))
     scheme = ""
     match = _SCHEME.match(plain)
-    if match is not None and (plain[match.end() : match.end() + 2] in ("//", "\\\\") or match[1].lower() in _REFUSED | _DATA_IS_FINE | {"http", "https"}):
+    if match is not None and (
+        plain[match.end() : match.end() + 2] in ("//", "\\\\")
+        or match[1].lower() in _REFUSED | _DATA_IS_FINE | {"http", "https"}
+    ):
         scheme = match[1].lower()
         if scheme in _REFUSED or (scheme not in SCHEMES and plain[match.end() : match.end() + 2] == "//"):
             return Judged(SCHEME, scheme=scheme)
@@ -91,7 +210,7 @@ def _host_of(piece: str) -> str:
 
 def _nested(plain: str, depth: int, host: str = "", scheme: str = "") -> Judged:
     """Addresses in parameters: `?url=http://127.0.0.1/`."""
-    if depth >= 3 or "?" not in plain and "://" not in plain[8:]:
+    if depth >= 3 or ("?" not in plain and "://" not in plain[8:]):
         return Judged(None, host, scheme)
     query = plain.split("?", 1)[1].split("#", 1)[0] if "?" in plain else ""
     try:
@@ -102,8 +221,16 @@ def _nested(plain: str, depth: int, host: str = "", scheme: str = "") -> Judged:
         for candidate in (value, unquote(value)):
             match = _SCHEME.match(candidate)
             inner = match is not None and (candidate[match.end() :].startswith("//") or match[1].lower() in _REFUSED)
-            if inner or candidate.startswith("//") or (_PARAMETERS.fullmatch(name) and re.fullmatch(r"[\w.\-:\[\]]+(?:/.*)?", candidate)
-                                                       and name.lower() in ("url", "uri", "host", "target", "proxy", "dest") and "." in candidate):
+            if (
+                inner
+                or candidate.startswith("//")
+                or (
+                    _PARAMETERS.fullmatch(name)
+                    and re.fullmatch(r"[\w.\-:\[\]]+(?:/.*)?", candidate)
+                    and name.lower() in ("url", "uri", "host", "target", "proxy", "dest")
+                    and "." in candidate
+                )
+            ):
                 judged = judge(candidate, depth + 1)
                 if judged.code is not None:
                     return Judged(judged.code, judged.host, scheme)
@@ -151,8 +278,15 @@ def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         if len(part) > 24 or not re.fullmatch(r"0x[0-9a-f]*|\d+", part):
             return None
         try:
-            numbers.append(int(part, 16) if part.startswith("0x") and len(part) > 2 else 0 if part == "0x" else int(part, 8)
-                           if part.startswith("0") and len(part) > 1 and re.fullmatch(r"[0-7]+", part) else int(part))
+            numbers.append(
+                int(part, 16)
+                if part.startswith("0x") and len(part) > 2
+                else 0
+                if part == "0x"
+                else int(part, 8)
+                if part.startswith("0") and len(part) > 1 and re.fullmatch(r"[0-7]+", part)
+                else int(part)
+            )
         except ValueError:
             return None
     last = numbers.pop()
@@ -174,7 +308,9 @@ def _judge_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> st
         if inner is None and (value >> 32 in (0, 0x0064FF9B << 64) and value > 1):
             inner = ipaddress.IPv4Address(value & 0xFFFFFFFF)
         if inner is not None:
-            return _judge_address(inner) or (PRIVATE if address.ipv4_mapped is None and address.sixtofour is None else None)
+            return _judge_address(inner) or (
+                PRIVATE if address.ipv4_mapped is None and address.sixtofour is None else None
+            )
     if address in _METADATA_ADDRESSES:
         return METADATA
     if any(address in network for network in _DOCUMENTATION if network.version == address.version):

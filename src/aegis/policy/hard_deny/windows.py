@@ -12,17 +12,38 @@ if TYPE_CHECKING:
 
 _OUTSIDE = r"""(?:["']?(?:[A-Za-z]:[\\/](?:["'\s*]|$|(?:Windows|Users|Program|ProgramData|System|inetpub|Data)[^\s]*)|[A-Za-z]:["']?\s*$|\\\\|\$env:|%\w+%|~|/|\.\.|\*\s*$))"""
 _RULES = (
-    ("shell.destructive", rf"\b(?:Remove-Item|ri|rmdir|rm|del|rd|erase)\b(?=[^|;&]*(?:-Recurse|-r\b|/s\b))[^|;&]*\s{_OUTSIDE}"),
-    ("shell.destructive", r"\b(?:Format-Volume|Clear-Disk|Initialize-Disk|Remove-Partition)\b|(?:^|[&|;]\s*|/c\s+)format(?:\.com)?\s+[a-z]:"),
-    ("shell.destructive", r"\bvssadmin(?:\.exe)?\s+delete\s+shadows|\bwmic\s+shadowcopy\s+delete|\bwbadmin\s+delete|\bcipher\s+/w"),
-    ("shell.destructive", r"\bbcdedit\b.*(?:recoveryenabled|bootstatuspolicy)|\breg(?:\.exe)?\s+delete\s+hk(?:lm|cr|u)"),
-    ("shell.remote_code", r"(?:\b(?:iex|Invoke-Expression)\b.*(?:DownloadString|iwr|irm|Invoke-WebRequest|Invoke-RestMethod|https?:)|"
-                          r"(?:iwr|irm|Invoke-WebRequest|Invoke-RestMethod|DownloadString)\b.*\|\s*(?:iex|Invoke-Expression)\b|"
-                          r"\bmshta(?:\.exe)?\s+https?:|\bregsvr32\b.*/i:https?:|\bcertutil\b.*-urlcache.*https?:)"),
+    (
+        "shell.destructive",
+        rf"\b(?:Remove-Item|ri|rmdir|rm|del|rd|erase)\b(?=[^|;&]*(?:-Recurse|-r\b|/s\b))[^|;&]*\s{_OUTSIDE}",
+    ),
+    (
+        "shell.destructive",
+        r"\b(?:Format-Volume|Clear-Disk|Initialize-Disk|Remove-Partition)\b|(?:^|[&|;]\s*|/c\s+)format(?:\.com)?\s+[a-z]:",
+    ),
+    (
+        "shell.destructive",
+        r"\bvssadmin(?:\.exe)?\s+delete\s+shadows|\bwmic\s+shadowcopy\s+delete|\bwbadmin\s+delete|\bcipher\s+/w",
+    ),
+    (
+        "shell.destructive",
+        r"\bbcdedit\b.*(?:recoveryenabled|bootstatuspolicy)|\breg(?:\.exe)?\s+delete\s+hk(?:lm|cr|u)",
+    ),
+    (
+        "shell.remote_code",
+        r"(?:\b(?:iex|Invoke-Expression)\b.*(?:DownloadString|iwr|irm|Invoke-WebRequest|Invoke-RestMethod|https?:)|"
+        r"(?:iwr|irm|Invoke-WebRequest|Invoke-RestMethod|DownloadString)\b.*\|\s*(?:iex|Invoke-Expression)\b|"
+        r"\bmshta(?:\.exe)?\s+https?:|\bregsvr32\b.*/i:https?:|\bcertutil\b.*-urlcache.*https?:)",
+    ),
     ("shell.cover_tracks", r"\bClear-EventLog\b|\bwevtutil(?:\.exe)?\s+cl\b|\bClear-History\b"),
     ("shell.denial_of_service", r"\b(?:Stop-Computer|Restart-Computer)\b"),
-    ("shell.persistence", r"\bschtasks(?:\.exe)?\s+/create|\bNew-ScheduledTask\w*|\breg(?:\.exe)?\s+add\s+.*\\Run\b|\bNew-Service\b"),
-    ("shell.privilege", r"\bnet(?:\.exe)?\s+(?:user\s+\S+.*/add|localgroup\s+administrators\b.*/add)|Set-MpPreference\s+-Disable"),
+    (
+        "shell.persistence",
+        r"\bschtasks(?:\.exe)?\s+/create|\bNew-ScheduledTask\w*|\breg(?:\.exe)?\s+add\s+.*\\Run\b|\bNew-Service\b",
+    ),
+    (
+        "shell.privilege",
+        r"\bnet(?:\.exe)?\s+(?:user\s+\S+.*/add|localgroup\s+administrators\b.*/add)|Set-MpPreference\s+-Disable",
+    ),
 )
 _COMPILED = tuple((code, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for code, pattern in _RULES)
 _ENCODED = re.compile(r"-e(?:nc(?:odedcommand)?)?\s+['\"]?([A-Za-z0-9+/=]{16,})", re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import rfc8785
 from audit_vectors import shared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.audit import canonical
@@ -23,6 +23,7 @@ trees = st.recursive(
 rows = st.dictionaries(ascii_keys, trees, max_size=6)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_encoding_is_rfc_8785_and_decodes_to_the_same(row: dict[str, Any]) -> None:
     data = encode(row)
@@ -103,6 +104,7 @@ def test_size_is_bounded_before_parsing() -> None:
         decode(b'{"a":1}', max_bytes=4)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_bytes_decode_to_what_encodes_to_them_or_not_at_all(data: bytes) -> None:
     try:

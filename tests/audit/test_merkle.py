@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from audit_vectors import shared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.audit import merkle
@@ -25,6 +25,7 @@ def reader(known: Sequence[bytes]) -> merkle.ReadNode:
 sizes = st.integers(0, 300)
 
 
+@settings(deadline=None)
 @given(sizes, sizes)
 def test_growing_with_proofs_agrees_with_the_definition(before: int, more: int) -> None:
     all_leaves = leaves(before + more)
@@ -37,6 +38,7 @@ def test_growing_with_proofs_agrees_with_the_definition(before: int, more: int) 
         merkle.verify_inclusion(all_leaves[index], index, before + more, path, root)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=8))
 def test_batches_of_any_size_lead_to_the_same_tree(batches: list[int]) -> None:
     all_leaves, frontier, at = leaves(sum(batches)), Frontier.empty(), 0
@@ -46,6 +48,7 @@ def test_batches_of_any_size_lead_to_the_same_tree(batches: list[int]) -> None:
         assert frontier.root() == merkle.root_of(all_leaves[:at])
 
 
+@settings(deadline=None)
 @given(sizes)
 def test_a_frontier_survives_its_bytes(size: int) -> None:
     frontier = Frontier.empty().extend(leaves(size))
@@ -63,6 +66,7 @@ def test_a_negative_size_is_refused() -> None:
         Frontier(-1, (bytes(32),))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_consistency_holds_between_any_two_sizes(first: int, second: int) -> None:
     old, new = sorted((first, second))
@@ -71,6 +75,7 @@ def test_consistency_holds_between_any_two_sizes(first: int, second: int) -> Non
     merkle.verify_consistency(old, new, path, merkle.root_of(all_leaves[:old]), merkle.root_of(all_leaves))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_changed_inclusion_proof_never_holds(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 80))
@@ -86,6 +91,7 @@ def test_a_changed_inclusion_proof_never_holds(data: st.DataObject) -> None:
             merkle.verify_inclusion(known[index], other, size, path, root)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_changed_consistency_proof_never_holds(data: st.DataObject) -> None:
     new = data.draw(st.integers(2, 80))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from audit_logs import seed
 from audit_vectors import shared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.audit import ed25519, notes
@@ -122,11 +122,13 @@ def test_a_checkpoint_in_another_form_is_refused(body: str) -> None:
         notes.parse_checkpoint(body)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_refused_without_another_error(text: str) -> None:
     refused(text, LOG.verifier)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(LOG.sign(TEXT)) - 1), st.characters())
 def test_no_changed_character_goes_unseen(at: int, character: str) -> None:
     note = LOG.sign(TEXT)

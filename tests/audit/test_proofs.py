@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from audit_vectors import shared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.audit.proofs import HEADER, ProofTextError, format_proof, parse_proof
@@ -13,6 +13,7 @@ from aegis.audit.proofs import HEADER, ProofTextError, format_proof, parse_proof
 HASH = base64.b64encode(bytes(32)).decode()
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 2**63 - 1),
     st.lists(st.binary(min_size=32, max_size=32), max_size=63),

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from audit_logs import LogMaker, sample
 from audit_vectors import shared
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aegis.audit import merkle, tiles
 from aegis.audit.tiles import Directory, Tile, TileError, counts, decode_bundle, encode_bundle, parse_path
 
 
+@settings(deadline=None)
 @given(st.none() | st.integers(0, 63), st.integers(0, 10**18), st.integers(1, 256))
 def test_a_path_leads_back_to_its_tile(level: int | None, index: int, width: int) -> None:
     tile = Tile(level, index, width)
@@ -42,6 +43,7 @@ def test_shared_paths_and_widths(vector: dict[str, Any]) -> None:
         assert {str(level): rest for level, _, rest in shape if rest} == vector["partial"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=70), max_size=256))
 def test_a_bundle_survives_its_bytes(entries: list[bytes]) -> None:
     assert decode_bundle(encode_bundle(entries)) == entries

@@ -190,7 +190,7 @@ class ChildPool:
         self._memory_bytes = memory_bytes
         self._setup = setup
         self._queue = queue
-        self._environment = {**ENVIRONMENT, "GOMEMLIMIT": str(memory_bytes * 3 // 4), **(environment or {})}
+        self._environment = {**ENVIRONMENT, "GOMEMLIMIT": str(memory_bytes // 2), **(environment or {})}
         self._sources = os.pathsep.join(map(str, (Path(aegis.__file__).parent.parent, *sources)))
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._children: set[_Child] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from aegis.policy.reads import ENTRY, Guard, Reads, entries, entry_text, reads
 from aegis.policy.syntax import Module, Path, module, same
 
 ANSWER = f"{ENTRY}.answer".encode()
+MAX_DEPTH = 128
+_BRACKET = re.compile(r"[\[\](){}]")
 _PARSER = {"parse.rego": "package parse\ntree := rego.parse_module(input.file, input.source)"}
 
 
@@ -52,8 +55,20 @@ class Parser:
         return found
 
     def _module(self, file: str, source: str) -> Module:
+        if _is_deep(source):
+            raise RecursionError
         given = json.dumps({"file": file, "source": source}).encode()
         return module(file, self._engine.value("parse.tree", given))
+
+
+def _is_deep(source: str) -> bool:
+    """OPA's parser needs memory that grows with the square of the depth. Brackets in strings count too."""
+    depth = 0
+    for bracket in _BRACKET.finditer(source):
+        depth += 1 if bracket[0] in "([{" else -1
+        if depth > MAX_DEPTH:
+            return True
+    return False
 
 
 def compiled(bundle: Bundle, parser: Parser, *, tenant: bool) -> Compiled:

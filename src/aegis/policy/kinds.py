@@ -432,22 +432,15 @@ def _expand(path: str, kind: str, node: JsonTree) -> Iterator[Argument]:
         yield Argument(path, kind, str(node), True)
 
 
+_TAKE_CODE = frozenset("sh bash zsh dash ksh python python3 perl ruby node env sudo".split())
+
+
 def _command_line(words: list[str]) -> str:
     """An argv is quoted as it would be passed; a list of whole lines is a script."""
-    if len(words) > 1 and sum(" " in w.strip() for w in words) > len(words) // 2 and not words[0].startswith("-"):
-        if words[0].rsplit("/", 1)[-1] not in {
-            "sh",
-            "bash",
-            "zsh",
-            "dash",
-            "ksh",
-            "python",
-            "python3",
-            "perl",
-            "env",
-            "sudo",
-        }:
-            return "\n".join(words)
+    spaced = sum(" " in w.strip() for w in words)
+    is_script = len(words) > 1 and spaced > len(words) // 2 and not words[0].startswith("-")
+    if is_script and words[0].rsplit("/", 1)[-1] not in _TAKE_CODE:
+        return "\n".join(words)
     return words[0] if len(words) == 1 and " " in words[0] else shlex.join(words)
 
 
@@ -547,21 +540,29 @@ class _Walk:
         ):
             self.found.append(Argument(path, "k8s", _json(node), False))
         operation = next((node[k] for k in _OPERATION_MEMBERS if isinstance(node.get(k), str)), None)
-        if operation is not None and (isinstance(node.get("service"), str) or not _CLOUD_TOOL.isdisjoint(self.words)):
+        if (
+            operation is not None and (isinstance(node.get("service"), str) or not _CLOUD_TOOL.isdisjoint(self.words))
+        ) or (
+            path == "/arguments"
+            and len(self.words) > 1
+            and not self.in_shell
+            and not _CLOUD_TOOL.isdisjoint(self.words)
+        ):
             self.found.append(Argument(path, "cloud", _json(node), False))
-        elif path == "/arguments" and not _CLOUD_TOOL.isdisjoint(self.words) and len(self.words) > 1:
-            if not self.in_shell:
-                self.found.append(Argument(path, "cloud", _json(node), False))
 
     def _string(self, path: str, name: str, text: str) -> None:
         found = self.found
         kind = self._kind(name, text)
         if (
-            kind == "text"
-            and len(text) > 1
-            and text[:64].lstrip()[:1] in ("{", "[")
-            and self.levels < NESTED_JSON_LEVELS
-        ) and len(text) <= NESTED_JSON_CHARACTERS and self._nested(path, name, text):
+            (
+                kind == "text"
+                and len(text) > 1
+                and text[:64].lstrip()[:1] in ("{", "[")
+                and self.levels < NESTED_JSON_LEVELS
+            )
+            and len(text) <= NESTED_JSON_CHARACTERS
+            and self._nested(path, name, text)
+        ):
             return
         found.append(Argument(path, kind, text, False))
 

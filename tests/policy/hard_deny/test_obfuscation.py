@@ -136,7 +136,5 @@ def test_a_text_beyond_the_bound_is_refused() -> None:
 
 
 def test_the_child_answers_in_json() -> None:
-    answer = serve(b"")(
-        b'{"arguments": [{"path": "/arguments/sql", "kind": "sql", "text": "DROP TABLE x"}], "tool": "t", "tool_arguments": {}}'
-    )
+    answer = serve(b"")(b'{"arguments": [{"path": "/arguments/sql", "kind": "sql", "text": "DROP TABLE x"}]}')
     assert b'"sql.destructive"' in answer

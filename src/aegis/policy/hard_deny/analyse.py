@@ -69,7 +69,7 @@ def request_for(
 
 
 def analyse(request: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"findings": [{code, path, score, kills, values}], "features": {...}}` of a request; never raises for its content.
+    """`{"findings": [{code, path, score, kills, values}], "features": {...}}`; no content makes it raise.
 
     `kills` says that the code alone refuses the call; `score` is its weight otherwise (`kernel.codes`).
     """

@@ -1,4 +1,4 @@
-"""The analysers' side of the pipe: JSON request in, JSON answer out. Imported by a spawned child, never by a gateway."""
+"""The analysers' side of the pipe: JSON request in, JSON answer out. A spawned child imports it, never a gateway."""
 
 from __future__ import annotations
 

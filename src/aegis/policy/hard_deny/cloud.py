@@ -1,4 +1,4 @@
-"""What is done to a cloud account: aws, gcloud, gsutil, az, terraform, pulumi lines, and the same as structured calls."""
+"""What is done to a cloud account: aws, gcloud, az, terraform and like command lines, and structured calls."""
 
 from __future__ import annotations
 
@@ -171,12 +171,17 @@ def _aws(service: str, operation: str, text: str) -> list[Found]:
         or _PUBLIC.search(text)
     ):
         found.append((EXPOSES, values))
-    if _WORLD.search(text) and operation not in (
-        "create-route",
-        "delete-route",
-        "replace-route",
-        "revoke-security-group-ingress",
-    ) and not (operation == "authorize-security-group-ingress" and _WEB_ONLY.search(text)):
+    if (
+        _WORLD.search(text)
+        and operation
+        not in (
+            "create-route",
+            "delete-route",
+            "replace-route",
+            "revoke-security-group-ingress",
+        )
+        and not (operation == "authorize-security-group-ingress" and _WEB_ONLY.search(text))
+    ):
         found.append((EXPOSES, values))
     if re.search(r"add-permission$", operation) and re.search(r"principal[\"'= :]+\*", text, re.IGNORECASE):
         found.append((EXPOSES, values))
@@ -265,8 +270,10 @@ def _gsutil(words: Sequence[str]) -> list[Found]:
         return [(EXPOSES, values)]
     recursive = any(re.fullmatch(r"-[a-zA-Z]*[rRd][a-zA-Z]*", w) for w in words) or text.endswith("**")
     if (
-        verb == "rb" or (verb in ("rm", "rsync") and recursive) or (verb == "versioning" and "off" in plain)
-    ) and not _is_spared(text) and (verb != "rsync" or any(re.fullmatch(r"-[a-zA-Z]*d[a-zA-Z]*", w) for w in words)):
+        (verb == "rb" or (verb in ("rm", "rsync") and recursive) or (verb == "versioning" and "off" in plain))
+        and not _is_spared(text)
+        and (verb != "rsync" or any(re.fullmatch(r"-[a-zA-Z]*d[a-zA-Z]*", w) for w in words))
+    ):
         return [(DESTROYS, values)]
     if (verb == "iam" and "set" in plain) or ("ch" in plain and "admin" in text.lower()):
         return [(EMPOWERS, values)]

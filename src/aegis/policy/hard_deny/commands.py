@@ -219,9 +219,9 @@ def _rights(shell: Shell, command: Words) -> str:
     words = command.argv[1:]
     plain = [w for w in words if not re.fullmatch(r"-[RvcfHLP]+|--\w[\w\-=/]*", w)]
     recursive = any(_RECURSIVE.match(w) for w in words if re.fullmatch(r"-[RvcfHLP]+|--recursive", w))
-    if command.name in ("chmod", "setfacl", "chattr") and plain:
-        if re.search(r"\+.*s|[ug]=.*s|^[4267]\d{3}$", plain[0]) and not plain[0].startswith("0"):
-            shell.reading.add("shell.persistence", command="chmod")
+    sets_id = bool(plain) and re.search(r"\+.*s|[ug]=.*s|^[4267]\d{3}$", plain[0]) is not None
+    if command.name in ("chmod", "setfacl", "chattr") and sets_id:
+        shell.reading.add("shell.persistence", command="chmod")
     for word in plain[1:]:
         path = shell.path(word)
         outside = not shell.around.places.in_workspace(path) and not shell.around.places.inside(path)

@@ -307,9 +307,9 @@ class _Trial:
         if self.joins and isinstance(left, exp.Column) and isinstance(right, exp.Column) and left.table != right.table:
             return True
         for a, b in ((left, right), (right, left)):
-            if isinstance(b, (exp.Any, exp.Subquery)) and isinstance(a, exp.Column):
-                if self._extreme(b, sign if a is left else _mirrored(sign)):
-                    return True
+            is_pair = isinstance(b, (exp.Any, exp.Subquery)) and isinstance(a, exp.Column)
+            if is_pair and self._extreme(b, sign if a is left else _mirrored(sign)):
+                return True
         if sign in ("=", ">=", "<=") and left == right and not isinstance(left, exp.Placeholder):
             return True
         return _order(self._value(left), self._value(right), sign)
@@ -591,7 +591,7 @@ def is_whole(select: exp.Expr, table: str, whole: frozenset[str], now: float) ->
 
 
 def is_bounded_by(limit: exp.Expr | None) -> bool:
-    """Whether a LIMIT, TOP or FETCH clause keeps the rows under `MANY`. A parameter or an expression doesn't show it."""
+    """Whether a LIMIT, TOP or FETCH clause keeps the rows under `MANY`. A parameter doesn't show it."""
     count = None
     if isinstance(limit, exp.Fetch):
         count = limit.args.get("count")

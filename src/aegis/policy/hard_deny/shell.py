@@ -524,15 +524,17 @@ class Shell:
         head = command.argv[0]
         if head in self.aliases:
             return self.nested(" ".join([self.aliases[head], *command.argv[1:]]), command.stdin)
-        if head in self.functions and head not in self.calling and len(self.calling) < 8:
-            self.calling.append(head)
+        body = self.functions.get(head)
+        called = f"{head} {body.id}" if body is not None else ""
+        if body is not None and called not in self.calling and len(self.calling) < 8:
+            self.calling.append(called)
             outer = self.source
             self.source = self.sources[head]
             saved = {k: self.around.variables.get(k) for k in "123456789"}
             self.around.variables.update({str(i): w for i, w in enumerate(command.argv[1:10], 1)})
             self.around.variables["@"] = self.around.variables["*"] = " ".join(command.argv[1:])
             try:
-                return self._node(self.functions[head], command.stdin)
+                return self._node(body, command.stdin)
             finally:
                 self.source = outer
                 self.calling.pop()

@@ -6,9 +6,9 @@ mark in an argument is how taint travels.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
-import itertools
 
 UNKNOWN, NETWORK, SECRET, DECODED, OUTPUT = "\ue000", "\ue001", "\ue002", "\ue003", "\ue004"
 """A variable nobody set here; bytes from the network; a secret; something decoded; another command's output."""

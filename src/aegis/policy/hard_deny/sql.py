@@ -37,6 +37,8 @@ _BATCH = re.compile(r"^[ \t]*GO[ \t]*\d*[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _MYSQL_LIKE = frozenset({"mysql"})
 
 Found = tuple[str, dict[str, str]]
+_ROWS_OF = "SELECT * FROM "
+"""What `TABLE x` and `COPY x TO STDOUT` mean; read here, never run."""
 
 
 @dataclass(slots=True)
@@ -203,14 +205,14 @@ def _statement(tokens: list[Token], text: str, dialect: str, now: float, reading
     if heading.inner is not None and heading.inner < len(tokens):
         _statement(tokens[heading.inner :], text, dialect, now, reading)
     if heading.statement == "TABLE" and len(tokens) > 1:
-        _statement_of("SELECT * FROM " + said.name_after(tokens, 1), dialect, now, reading)
+        _statement_of(_ROWS_OF + said.name_after(tokens, 1), dialect, now, reading)
     if (
         heading.statement == "COPY"
         and heading.code is None
         and heading.inner is None
         and "STDOUT" in said.words(tokens)
     ):
-        _statement_of("SELECT * FROM " + said.name_after(tokens, 1), dialect, now, reading)
+        _statement_of(_ROWS_OF + said.name_after(tokens, 1), dialect, now, reading)
     if heading.block or heading.code == said.DYNAMIC:
         _block(tokens, text, dialect, now, reading)
     if heading.tree:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aegis.policy.hard_deny.shell import Shell
 
-_OUTSIDE = r"""(?:["']?(?:[A-Za-z]:[\\/](?:["'\s*]|$|(?:Windows|Users|Program|ProgramData|System|inetpub|Data)[^\s]*)|[A-Za-z]:["']?\s*$|\\\\|\$env:|%\w+%|~|/|\.\.|\*\s*$))"""
+_OUTSIDE = (
+    r"""(?:["']?(?:[A-Za-z]:[\\/](?:["'\s*]|$|"""
+    r"""(?:Windows|Users|Program|ProgramData|System|inetpub|Data)[^\s]*)|[A-Za-z]:["']?\s*$|\\\\|\$env:|%\w+%|~|/|\.\.|\*\s*$))"""
+)
 _RULES = (
     (
         "shell.destructive",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,14 @@ class Site:
 
     async def _text(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body="Grüße".encode("latin-1"), content_type="text/plain", charset="latin-1")
+
+    async def _charset(self, request: web.Request) -> web.StreamResponse:
+        bomb = zlib.compress(b"0" * 1_000_000)
+        kind = f"text/plain; charset={request.query['name']}"
+        return web.Response(body=bomb, headers={"Content-Type": kind})
+
+    async def _large(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response({"rows": ["x" * 100] * 10_000})
 
     async def _twice(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text='{"a":1,"a":2}', content_type="application/json")
@@ -183,6 +192,21 @@ async def test_an_error_of_the_target_is_an_answer(execution: Execution, site: S
 )
 async def test_what_is_not_plain_json_has_a_form_too(execution: Execution, site: Site, path: str, output: Any) -> None:
     assert (await call(execution, upstream(site), get(path))).output == output
+
+
+@pytest.mark.parametrize(
+    "charset", ["zlib", "bz2", "hex", "punycode", "idna", "unicode_escape", "utf-7", "none", "utf-8"]
+)
+async def test_a_target_can_not_name_a_charset_that_is_more_than_text(
+    execution: Execution, site: Site, charset: str
+) -> None:
+    result = await call(execution, upstream(site), {**get("/charset"), "query": {"name": charset}})
+    assert result.output.keys() == {"base64", "content_type"}
+    assert len(result.output["base64"]) < 5_000
+
+
+async def test_a_large_answer_is_a_tree_too(execution: Execution, site: Site) -> None:
+    assert len((await call(execution, upstream(site), get("/large"))).output["rows"]) == 10_000
 
 
 async def test_a_head_request_has_no_body(execution: Execution, site: Site) -> None:

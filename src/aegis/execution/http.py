@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import codecs
 import ssl
 from base64 import b64encode
@@ -31,6 +32,15 @@ from aegis.kernel.tenancy import Upstream
 MAX_REDIRECTS = 3
 MAX_SESSIONS = 256
 CONNECTIONS_PER_UPSTREAM = 32
+PARSED_AT_ONCE_BYTES = 256 * 1024
+# Python knows encodings that decompress or take quadratic time; a target names only those that are just text.
+CHARSETS = frozenset(
+    {
+        "ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "iso8859-1", "iso8859-2", "iso8859-5",
+        "iso8859-7", "iso8859-9", "iso8859-15", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "koi8-r", "shift_jis",
+        "euc_jp", "gbk", "gb18030", "big5", "euc_kr",
+    }
+)  # fmt: skip
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -157,7 +167,12 @@ def _failure(error: Exception, progress: Progress) -> Failed:
 
 async def _answer(response: aiohttp.ClientResponse, method: str, max_bytes: int) -> Answer:
     body = b"" if method == "HEAD" else await _take(response, max_bytes)
-    return Answer(_tree(body, response), response.status >= 400, str(response.status))
+    kind, charset = response.content_type, response.charset
+    if len(body) <= PARSED_AT_ONCE_BYTES:
+        tree = _tree(body, kind, charset)
+    else:  # a large answer must not hold up the other calls of this process
+        tree = await asyncio.to_thread(_tree, body, kind, charset)
+    return Answer(tree, response.status >= 400, str(response.status))
 
 
 async def _take(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
@@ -171,28 +186,27 @@ async def _take(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _tree(body: bytes, response: aiohttp.ClientResponse) -> JsonTree:
+def _tree(body: bytes, kind: str, charset: str | None) -> JsonTree:
     """JSON where it says so and is so; text where it is text; else `{"base64", "content_type"}`."""
     if not body:
         return None
-    kind = response.content_type
     if kind == "application/json" or kind.endswith("+json"):
         try:
             return parse(body)
         except JsonError:
             pass
-    text = _text(body, response.charset)
+    text = _text(body, charset)
     if text is None:
         return {"base64": b64encode(body).decode("ascii"), "content_type": kind}
     return text
 
 
 def _text(body: bytes, charset: str | None) -> str | None:
-    if b"\0" in body:
+    if b"\0" in body and charset is None:
         return None
     try:
-        decoder = codecs.lookup(charset or "utf-8")
-        text, _ = decoder.decode(body)
+        if codecs.lookup(charset or "utf-8").name not in CHARSETS:
+            return None
+        return body.decode(charset or "utf-8")
     except (LookupError, UnicodeError):
         return None
-    return text if isinstance(text, str) else None

@@ -272,11 +272,12 @@ def _same_origin_target(request: Request, location: str, origin: Origin) -> str:
             raise Failed("execute.redirect")
         path = parts.path if parts.netloc or parts.path.startswith("/") else _sibling(request.target, parts.path)
         plain = _plain_path(path)
+        query = f"?{quote(parts.query, safe=_REASONABLE + '?')}" if parts.query else ""
     except (ValueError, Failed):
         raise Failed("execute.redirect") from None
     if plain != origin.base and not plain.startswith(origin.base + "/"):
         raise Failed("execute.redirect")
-    target = plain + (f"?{quote(parts.query, safe=_REASONABLE + '?')}" if parts.query else "")
+    target = plain + query
     if len(target) > MAX_URL_CHARACTERS:
         raise Failed("execute.redirect")
     return target or "/"

@@ -109,9 +109,8 @@ def _answered(work: asyncio.Task[Answer], run: Run) -> Result:
     if isinstance(error, Failed):
         return _failed(error, run.progress)
     if error is not None:
-        return _failed(
-            Failed("execute.unknown" if run.progress.effect == "unknown" else "execute.failed"), run.progress
-        )
+        code = "execute.unknown" if run.progress.effect == "unknown" else "execute.failed"
+        return _failed(Failed(code, evidence={"error": type(error).__name__}), run.progress)
     answer = work.result()
     if not answer.is_error:
         return Result("ok", answer.output, run.progress.effect, target_code=answer.code)

@@ -156,6 +156,7 @@ class Connections:
                 else:
                     leased.idle_since = time.monotonic()
                     upstream.idle.append(leased)
+                    asyncio.get_running_loop().call_later(IDLE_S, _drop_idle, upstream)
 
     async def close(self) -> None:
         while self._upstreams:
@@ -272,13 +273,21 @@ def _connect_failure(error: BaseException) -> Failed:
 
 
 def _take(upstream: _Upstream) -> Leased | None:
-    while upstream.idle:
-        leased = upstream.idle.pop()
-        if not leased.connection.is_closed() and time.monotonic() - leased.idle_since < IDLE_S:
-            leased.spoiled = True
-            return leased
-        leased.connection.terminate()
-    return None
+    _drop_idle(upstream)
+    if not upstream.idle:
+        return None
+    leased = upstream.idle.pop()
+    leased.spoiled = True
+    return leased
+
+
+def _drop_idle(upstream: _Upstream) -> None:
+    """Cuts the connections that have waited for 30 s or were closed by the server."""
+    oldest = time.monotonic() - IDLE_S
+    for leased in tuple(upstream.idle):
+        if leased.connection.is_closed() or leased.idle_since <= oldest:
+            upstream.idle.remove(leased)
+            leased.connection.terminate()
 
 
 async def _clean(leased: Leased) -> None:

@@ -48,10 +48,17 @@ class MigratedPostgres:
     major: int
 
 
+def quick_folder(prefix: str) -> Path:
+    """An empty directory of mode 0700, in memory where there is plenty: a test's commits need not outlive the power."""
+    memory = Path("/dev/shm")
+    plenty = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if plenty else None))
+
+
 @pytest.fixture(scope="session")
 def embedded_servers() -> Iterator[EmbeddedServers]:
     """AEGIS_TEST_POSTGRES names a folder with other PostgreSQL programs, such as /usr/lib/postgresql/15/bin."""
-    folder = Path(tempfile.mkdtemp(prefix="aegis-tests-"))
+    folder = quick_folder("aegis-tests-")
     options = ServerOptions(postgres_folder=os.environ.get("AEGIS_TEST_POSTGRES", ""))
     servers = EmbeddedServers.claim(folder, options)
     try:

@@ -17,6 +17,7 @@ import pytest_asyncio
 from aegis.db.migrate import PoolerInTheWay, SchemaTooNew, migrate
 from aegis.embedded.account import server_account
 from aegis.embedded.servers import EmbeddedServers, ServerOptions
+from tests.conftest import quick_folder
 from tests.embedded.conftest import eventually
 
 pytestmark = pytest.mark.server
@@ -32,7 +33,7 @@ OBJECTS = """
 )
 def fresh(request: pytest.FixtureRequest) -> Iterator[EmbeddedServers]:
     """An empty database, and a second one for owners of another kind."""
-    folder = Path(tempfile.mkdtemp(prefix="aegis-migrate-"))
+    folder = quick_folder("aegis-migrate-")
     servers = EmbeddedServers.claim(folder, ServerOptions(postgres_folder=request.param))
     with servers:
         yield servers

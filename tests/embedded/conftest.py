@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from aegis.embedded.servers import EmbeddedServers, ServerOptions
+from tests.conftest import quick_folder
 
 TRIES_S = 30.0
 
@@ -20,7 +21,7 @@ TRIES_S = 30.0
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty directory of mode 0700, as `mktemp -d` makes it."""
-    path = Path(tempfile.mkdtemp(prefix="aegis-embedded-"))
+    path = quick_folder("aegis-embedded-")
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

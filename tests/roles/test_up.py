@@ -12,13 +12,14 @@ import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import quick_folder
 
 pytestmark = [pytest.mark.server, pytest.mark.needs_linux]
 
@@ -102,7 +103,7 @@ def _ends(pid: int) -> bool:
 
 @contextlib.contextmanager
 def _directory() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="aegis-up-"))
+    path = quick_folder("aegis-up-")
     try:
         yield path / "data"
     finally:

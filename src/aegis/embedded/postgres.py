@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -124,13 +125,15 @@ class Postgres:
                 "--locale=C",
                 "--data-checksums",
                 "--no-instructions",
-                "--no-sync",  # nothing is in it yet; the sync comes with single-user mode's checkpoint and below
+                *(["--sync-method=syncfs"] if self.programs.major >= 17 and sys.platform == "linux" else []),
             ],
             "",
         )
         self.in_single_user_mode(_ROLES, draft)
-        os.sync()
         draft.rename(self.data)
+        folder = os.open(self.data.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
     def in_single_user_mode(self, script: str, data: Path | None = None) -> None:
         """Runs statements, one a line, as the superuser on a stopped cluster. Raises CannotStart at the first error."""

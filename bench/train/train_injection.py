@@ -2,7 +2,8 @@
 
     python bench/train/train_injection.py [--check]
 
-The same input gives the same file, byte for byte; `--check` compares with the committed one. The `held_` texts are
+The same input gives the same weights; `--check` compares with the committed ones, and forgives a last digit, since
+`exp` differs between machines. The `held_` texts are
 never trained on.
 """
 
@@ -16,7 +17,7 @@ import sys
 from texts import lines
 
 from aegis.inspection.injection import sentences_of
-from aegis.inspection.weights import BUCKETS, FILE, Weights, features, packed
+from aegis.inspection.weights import BUCKETS, FILE, Weights, features, packed, unpacked
 
 SEED = 20261125
 ROUNDS = 12
@@ -79,7 +80,9 @@ TECH_D = (
 def main(arguments: list[str]) -> int:
     made = packed(train(examples()))
     if "--check" in arguments:
-        same = FILE.read_bytes() == made
+        committed = FILE.read_bytes()
+        near = all(min((a - b) % 256, (b - a) % 256) <= 1 for a, b in zip(committed[8:], made[8:], strict=True))
+        same = near and abs(unpacked(committed).scale / unpacked(made).scale - 1.0) < 1e-3
         print("the committed weights are these" if same else "the committed weights are others")
         return 0 if same else 1
     FILE.write_bytes(made)

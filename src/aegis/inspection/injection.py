@@ -25,6 +25,7 @@ FLAG = 0.5
 MAX_CHARACTERS = 1_048_576
 SENTENCES = 4_000
 SENTENCE_WORDS = 120
+WORD_CHARACTERS = 48
 WINDOW = 3
 UP, DOWN, NEUTRAL = 2.4, 0.8, 0.4
 """How far the model moves a score, in logits per unit of probability away from NEUTRAL."""
@@ -63,8 +64,8 @@ _SUSPICIOUS, _HIDDEN, _ENCODED = "injection.suspicious", "injection.hidden_text"
 _ANCHOR_CLASSES = ("OV", "AD", "PR", "FR", "MD", "SI", "DC", "JO", "FO", "RO", "RU")
 _OTHER_TRIGGERS = (
     "model agent agents bots prompt prompts user human bound obey rule rules guideline guidelines guidance directive"
-    " directives restriction restrictions instruction instructions tell telling mention told secret system above filters"
-    " grandma grandmother letters commands developer operator verbatim silently payments history always role"
+    " directives restriction restrictions instruction instructions tell telling mention told secret system above"
+    " filters grandma grandmother letters commands developer operator verbatim silently payments history always role"
 )
 _EVERYDAY = frozenset("orders training protocol protocols programming ta act play enter switch".split())
 _WORDS = re2.compile(
@@ -173,8 +174,8 @@ def _score(strongest: dict[str, Signal], view: View, source: Source, told: bool)
 
 
 def _merely_asked(strongest: dict[str, Signal]) -> bool:
-    """Whether something small is asked for, soon or before something else, without a word to the agent."""
-    return all(s.weight <= 0.3 and (g.startswith("g_") or g in _CIRCUMSTANCES) for g, s in strongest.items())
+    """Whether something is asked for as bills and mails ask, without a word to the agent or on its rules."""
+    return all(g in _EVERYDAY_GOALS or (s.weight <= 0.3 and g in _CIRCUMSTANCES) for g, s in strongest.items())
 
 
 def _tempered(score: float, probability: float) -> float:
@@ -290,8 +291,8 @@ def sentences_of(text: str) -> list[list[str]]:
         text = _ELIDED.sub(" ", text)
         text = _APOSTROPHE.sub("\\1\x01\\2", text).replace("you\x01re", "you are").replace("you\x01ve", "you have")
     pieces = _END.sub("\n", text).translate(_SPELT).replace("\x01", "'").split("\n")
-    out = [["START", *words[:SENTENCE_WORDS], "STOP"] for piece in pieces[:SENTENCES] if (words := piece.split())]
-    return out
+    spoken = (piece.split() for piece in pieces[:SENTENCES])
+    return [["START", *(w[:WORD_CHARACTERS] for w in words[:SENTENCE_WORDS]), "STOP"] for words in spoken if words]
 
 
 def _sentence_at(text: str, offset: int) -> int:
@@ -304,6 +305,7 @@ _MARK_SET = re2.Set.SearchSet()
 for _mark in MARKS:
     _MARK_SET.Add(_mark.pattern)
 _MARK_SET.Compile()
+_EVERYDAY_GOALS = frozenset(rule.group for rule in RULES if rule.group.startswith("g_")) - {"g_leak", "g_file"}
 _USERS_OWN = frozenset({"address", "authority", "obliged", "gate", "urgency"})
 _CIRCUMSTANCES = frozenset({"gate", "urgency", "from_now", "obliged"})
 _QUOTES = frozenset("\"'`\u201c\u2018\u00ab")

@@ -340,6 +340,8 @@ for _name, _words in _LEXICON.items():
         _key = _word.rstrip("*")
         _table[_key] = _table.get(_key, frozenset()) | {_name}
 _NOTHING: frozenset[str] = frozenset()
+MISSPELT = 9
+"""Words for rules of so many letters count with one letter wrong, too many or too few as well."""
 _SHORTEST = min(map(len, _STEMS))
 _LONGEST = max(map(len, _STEMS))
 
@@ -359,12 +361,27 @@ def classes_of(word: str) -> frozenset[str]:
         stem = _STEMS.get(word[:size])
         if stem is not None:
             return found | stem
+    if not found and MISSPELT <= len(word) <= 2 * MISSPELT and word.isascii() and word.isalpha():
+        return _MISSPELT.get(word) or next((_MISSPELT[d] for d in _shortened(word) if d in _MISSPELT), found)
     return found
+
+
+def _shortened(word: str) -> list[str]:
+    """The word without each one of its letters: two words one slip apart have one of these in common, or are one."""
+    return [word[:i] + word[i + 1 :] for i in range(len(word))]
 
 
 def compound(words: str) -> str:
     """One word for a compound of `COMPOUNDS`."""
     return _AS.get(words) or words.replace(" ", "-")
+
+
+_MISSPELT = {
+    form: _EXACT[word]
+    for word in _LEXICON["RU"].split()
+    if word.isascii() and word.isalpha() and len(word) >= MISSPELT
+    for form in (word, *_shortened(word))
+}
 
 
 def anchors(names: tuple[str, ...]) -> list[str]:

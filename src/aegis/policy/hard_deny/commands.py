@@ -195,7 +195,7 @@ def _copy(shell: Shell, command: Words) -> str:
 
 
 def _truncate(shell: Shell, command: Words) -> str:
-    for word in _plain(command.argv[1:], "sornu"):
+    for word in _plain(command.argv[1:], "sn" if command.name == "shred" else "sr"):
         path = shell.path(word)
         if command.name in ("shred", "truncate") and not shell.around.places.inside(path):
             if places.is_log(path):
@@ -717,8 +717,8 @@ def _fetch(shell: Shell, command: Words) -> str:
             or (re.fullmatch(r"-[a-zA-NP-Z]*o", word) and command.name == "curl")
         ):
             outputs.append(follows)
-        elif word.startswith("-qO") and len(word) > 3 and command.name == "wget":
-            outputs.append(word[3:])
+        elif command.name == "wget" and (joined := re.fullmatch(r"-[a-zA-NP-Z]*O(.+)", word)) is not None:
+            outputs.append(joined[1])
         elif word == "-O" and command.name == "curl":
             outputs.extend(a.rsplit("/", 1)[-1] for a in addresses[:1])
         elif flag in (
@@ -834,7 +834,11 @@ def _remote(shell: Shell, command: Words) -> str:
         before = shell.around.places, shell.around.cwd
         shell.around.places = places.Places("/home/remote")
         shell.around.cwd = "/home/remote"
+        seen = list(shell.reading.findings)
         shell.nested(" ".join(inner))
+        shell.reading.findings[:] = [
+            f for f in shell.reading.findings if f in seen or f[0] != "shell.outside_workspace"
+        ]  # there is no workspace there
         shell.around.places, shell.around.cwd = before
     elif command.stdin is not None and plain:
         _run_text(shell, command.stdin)
@@ -1094,6 +1098,15 @@ def _set_builtin(shell: Shell, command: Words) -> str:
 
 def _mktemp(shell: Shell, command: Words) -> str:
     return "/tmp/tmp.made\n"  # noqa: S108 - the name that mktemp would print
+
+
+def _editor(shell: Shell, command: Words) -> str:
+    """vim -c '!command'."""
+    for word in command.argv[1:]:
+        escape = re.search(r"^[-+c:]*:?\s*!(.*)", word, re.DOTALL)
+        if escape is not None:
+            shell.nested(escape[1])
+    return OUTPUT
 
 
 def _read_builtin(shell: Shell, command: Words) -> str:
@@ -1495,6 +1508,7 @@ _FAMILIES: tuple[tuple[Family, str], ...] = (
     (_yes, "yes"),
     (_printenv, "printenv"),
     (_mktemp, "mktemp"),
+    (_editor, "vim vi nvim ex ed view"),
     (_read_builtin, "read mapfile readarray"),
     (_path_words, "pwd realpath readlink dirname basename"),
     (_list, "ls dir"),

@@ -46,6 +46,8 @@ _HANDS_OVER = re.compile(r"dup2|exec|spawn|>&S|popen|subprocess|\.pipe\(|proc_op
 _FETCHES = re.compile(
     r"urlopen|requests\.get|https?\.get|fetch\(|open-uri|URI\.open|LWP|file_get_contents\s*\(\s*['\"]https?:|urllib|httpx|Net::HTTP"
 )
+_FORKS = re.compile(r"\bfork\b(?:\(\))?\s*(?:while|until)\b|\b(?:while|loop)\b[^;\n]{0,40}\n?\s*(?:\w+\.)?fork\b")
+_GLOBBED = re.compile(r"\b(?:unlink|rmtree|rm_rf)\s*\(?\s*<([^>\n]+)>")
 _EVALUATES = re.compile(
     r"\b(?:exec|eval|Function|instance_eval|loads|compile|create_function|assert|vm\.runIn\w+)\s*\("
 )
@@ -61,6 +63,8 @@ def judge(shell: Shell, language: str, text: str, modules: Sequence[str] = ()) -
         and _CONNECTS.search(code + text)
     ):
         shell.reading.add("shell.reverse_shell")
+    if _FORKS.search(code):
+        shell.reading.add("shell.denial_of_service", command=language)
     if _FETCHES.search(text) and _EVALUATES.search(code):
         shell.reading.add("shell.remote_code")
     if language in ("python", "pypy", "code", ""):
@@ -238,6 +242,8 @@ def _by_literals(shell: Shell, language: str, text: str) -> None:
     for match in _WIPES.finditer(text):
         if not _is_inside_a_string(text, match.start()):
             _delete(shell, next((g for g in match.groups() if g is not None), ""), True)
+    for match in _GLOBBED.finditer(text):
+        _delete(shell, match[1], False)
     if language in ("perl", "ruby", "php"):
         for match in _PERL_BACKTICKS.finditer(text):
             if not _is_inside_a_string(text, match.start()):

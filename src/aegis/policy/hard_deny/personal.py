@@ -150,10 +150,11 @@ def _given_by_select(select: exp.Select, ctes: Mapping[str, exp.Expr], now: floa
                     return given
                 continue
             persons = is_persons(source.name)
-            whole_row = star or source.alias_or_name.lower() in {c.lower() for c in columns}
+            whole_row = star or source.alias_or_name.lower() in {c.lower() for c, _ in columns}
             if persons and whole_row:
                 return source.name
-            if any(is_personal(c, persons) for c in columns):
+            own = {source.alias_or_name.lower(), *([""] if persons else [])}
+            if any(is_personal(c, persons and owner in own) for c, owner in columns):
                 return source.name
         elif given := _given(source, ctes, now, depth + 1):
             return given
@@ -169,9 +170,9 @@ def _sources(select: exp.Select) -> Iterator[exp.Expr]:
     yield from select.args.get("laterals") or []
 
 
-def _row_level(select: exp.Select) -> tuple[list[str], bool]:
-    """Names of columns that come out row by row, and whether all of them do. What is counted or summed is not."""
-    columns: list[str] = []
+def _row_level(select: exp.Select) -> tuple[list[tuple[str, str]], bool]:
+    """(name, qualifier) of columns that come out row by row, and whether all do. What is counted or summed is not."""
+    columns: list[tuple[str, str]] = []
     star = False
     stack = list(select.expressions)
     while stack:
@@ -184,7 +185,7 @@ def _row_level(select: exp.Select) -> tuple[list[str], bool]:
             if isinstance(node.this, exp.Star):
                 star = True
             else:
-                columns.append(node.name)
+                columns.append((node.name, node.table.lower()))
         elif isinstance(node, exp.Anonymous) and node.name.lower() in _FOLDING_NAMES:
             continue
         else:

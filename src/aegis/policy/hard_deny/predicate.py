@@ -152,6 +152,8 @@ class _Trial:
                 continue
             if isinstance(node, (exp.Is, exp.Coalesce)):
                 nullable |= own
+                if not isinstance(node.this, exp.Column):
+                    continue
             negative = (
                 isinstance(node, exp.NEQ)
                 or isinstance(node.parent, exp.Not)
@@ -347,6 +349,8 @@ class _Trial:
                 return UNKNOWN
             if self._is_empty(select):
                 return False
+            if select.args.get("from_") is None and len(select.expressions) == 1:
+                return _order(self._value(node.this), self._value(select.expressions[0].unalias()), "=")
             return True if self._is_whole(select) or self._is_parent(node.this, select) else UNKNOWN
         value = self._value(node.this)
         if value is UNKNOWN or value is None:

@@ -339,6 +339,9 @@ class Shell:
     def _for(self, node: tree_sitter.Node, stdin: str | None) -> str:
         name = node.child_by_field_name("variable")
         body = node.child_by_field_name("body")
+        forever = node.type == "c_style_for_statement" and node.child_by_field_name("condition") is None
+        if forever and body is not None and any(t.type == "&" for t in _tokens(body)):
+            self.reading.add("shell.denial_of_service", command="loop")
         values: list[str] = []
         for child in node.children_by_field_name("value"):
             values.extend(self.words(self._text(child)))
@@ -476,7 +479,7 @@ class Shell:
             return self.around.written[path]
         if path in self.around.fetched:
             return NETWORK
-        if places.is_secret(path) or places.is_project_secret(path):
+        if places.is_secret(path) or places.is_project_secret(path) or path == "/etc/passwd":
             return SECRET
         return UNKNOWN
 

@@ -247,6 +247,10 @@ _VERBS = frozenset(
 )
 
 
+_CHANGING = frozenset({"DROP", "TRUNCATE", "DELETE", "UPDATE", "ALTER", "GRANT", "EXEC", "EXECUTE", "MERGE"})
+"""Verbs that need nothing before them: `IF 1 = 1 DROP TABLE x`."""
+
+
 def _block(tokens: list[Token], text: str, dialect: str, now: float, reading: Reading) -> None:
     """Statements inside a block or a quoted body. What is no statement there (control flow) is passed over."""
     bodies = [t.text for t in tokens if t.token_type in said._QUOTED - {TokenType.IDENTIFIER} and _has_verb(t.text)]
@@ -263,9 +267,11 @@ def _block(tokens: list[Token], text: str, dialect: str, now: float, reading: Re
 
 def _fragments(tokens: list[Token], text: str, dialect: str, now: float, reading: Reading) -> None:
     w = said.words(tokens)
+    conditional = reading.statements[-1:] in (["IF"], ["WHILE"])
     for index, word in enumerate(w):
         before = w[index - 1] if index else "BEGIN"
-        if word not in _VERBS or not (before in _OPENERS or before == ")" or index == 0):
+        begins = before in _OPENERS or before == ")" or index == 0 or (conditional and word in _CHANGING)
+        if word not in _VERBS or not begins:
             continue
         if word == "SET" or (word in ("DELETE", "UPDATE", "SELECT", "INSERT", "TRUNCATE") and "TRIGGER" in w[:index]):
             continue

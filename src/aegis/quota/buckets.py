@@ -250,6 +250,10 @@ class BucketsUnavailable(Exception):
     """The store did not answer in time; whether something was taken is not known, and lapses by itself."""
 
 
+class NotPrimed(BucketsUnavailable):
+    """The store answers, but has no counts of this tenant yet. Nothing was taken."""
+
+
 class Buckets(Protocol):
     async def take(self, take: Take) -> Reading:
         """Atomic over all scopes: all have room and all is taken, or nothing is. Raises BucketsUnavailable."""

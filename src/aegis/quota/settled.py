@@ -22,6 +22,7 @@ from aegis.quota.buckets import LIMIT_OF, BucketsUnavailable, Limited, Reading, 
 from aegis.quota.gcra import Meter, Rate, ask
 from aegis.quota.periods import Period, period
 from aegis.quota.rebuild import NOTHING, Totals
+from aegis.quota.report import Standing
 
 FRESH_US = 1_000_000
 TENANTS_REMEMBERED = 10_000
@@ -129,6 +130,13 @@ class SettledBuckets:
 
     async def release(self, reservation: Reservation, now_us: MicroSeconds, verdict: str) -> None:
         await self.settle(reservation, 0, now_us, verdict)
+
+    async def standing(self, name: str, scope: str, now_us: MicroSeconds) -> Standing:
+        """From the settled counts; reserved is what this process holds. Raises BucketsUnavailable."""
+        tenant = await self._tenant(name, now_us)
+        assert tenant.totals is not None
+        held = tenant.reserved[scope]
+        return Standing(tenant.totals.scopes.get(scope, NOTHING), held, held, tenant.in_flight[scope])
 
     async def _tenant(self, name: str, now_us: MicroSeconds) -> _Tenant:
         tenant = self._tenants.setdefault(name, _Tenant())

@@ -12,7 +12,8 @@
 -- Returns a word as JSON, or the answer as JSON and the baseline. The answer: [[scope, code, wait_us], ...],
 -- [[scope, hash, cap, percent, ...], ...], [calls, attempts, micro-dollars of each window], [run, same, back and
 -- forth],
--- [previous tools], resources, [steps, micro-dollars, age_us, other, tools, last] or false. Integers that may pass
+-- [previous tools], resources, [steps, micro-dollars, age_us, other, tools, last] or false,
+-- epoch. Integers that may pass
 -- 10^14 travel as text.
 --
 -- day, month   hash: <scope>|r requests, |u micro-dollars settled, |wr |wu the cap that was warned about
@@ -43,7 +44,8 @@ local function kept(key)
   return packed and cmsgpack.unpack(packed)
 end
 
-if not call('GETEX', KEYS[1], 'EX', PRIMED_TTL) then return '{"unprimed":true}' end
+local epoch = call('GETEX', KEYS[1], 'EX', PRIMED_TTL)
+if not epoch then return '{"unprimed":true}' end
 
 -- Reservations of the dead: what they hold is free again, a tombstone stays.
 for _, id in ipairs(call('ZRANGEBYSCORE', KEYS[6], '-inf', now, 'LIMIT', 0, SWEEP)) do
@@ -254,7 +256,7 @@ if session then
   history = {session.n, text(session.u), text(math.max(0, now - session.started)), session.rest, session.t, session.last}
 end
 local answer = cjson.encode({limited, warnings, recent, {agent[RUN], agent[SAME], back_and_forth}, before,
-                             agent[RES_BEFORE] .. agent[RES], history})
+                             agent[RES_BEFORE] .. agent[RES], history, epoch})
 if session and counted then
   session.n, session.u = session.n + 1, session.u + ask.est
   if session.t[ask.tool] or session.k < TOOLS then

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -22,6 +23,7 @@ from aegis.quota.buckets import (
     BucketsUnavailable,
     History,
     Limited,
+    NotPrimed,
     Reading,
     Recent,
     Reservation,
@@ -39,6 +41,7 @@ DEADLINE_S = 0.15
 PRIME_S = 1.0
 """How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
 
+TENANTS_REMEMBERED = 10_000
 OWN_KEYS = 5
 """Keys of a take that don't depend on its scopes and stand before those that do."""
 
@@ -61,14 +64,27 @@ def _script(name: str) -> str:
 
 
 class ValkeyBuckets:
-    """`read_counts` gives a tenant's counts from the log: asked when the store has none, once however many wait."""
+    """`read_counts` gives a tenant's counts from the log: asked when the store has none, once however many wait.
 
-    def __init__(self, client: Redis, read_counts: ReadCounts, *, deadline_s: float = DEADLINE_S) -> None:
+    `when_emptied` puts back what else the store kept of a tenant (the baselines' copies) before its counts stand.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        read_counts: ReadCounts,
+        *,
+        when_emptied: Callable[[str], Awaitable[None]] | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
         self._client, self._read_counts, self._deadline_s = client, read_counts, deadline_s
+        self._when_emptied = when_emptied
         self._take = client.register_script(_script("take.lua"))
         self._settle = client.register_script(_script("settle.lua"))
         self._prime = client.register_script(_script("prime.lua"))
+        self._catch_up = client.register_script(_script("catch_up.lua"))
         self._priming: dict[str, asyncio.Task[None]] = {}
+        self._epochs: OrderedDict[str, str] = OrderedDict()
 
     async def take(self, take: Take) -> Reading:
         when = period(take.now_us)
@@ -111,8 +127,10 @@ class ValkeyBuckets:
             if answer == b'{"unprimed":true}':
                 await self._primed(take.tenant, take.now_us)
                 continue
-            return _reading(take, when, answer)
-        raise BucketsUnavailable("the store lost its counts twice within one call")
+            reading, epoch = _reading(take, when, answer)
+            self._know(take.tenant, epoch)
+            return reading
+        raise NotPrimed("the store lost its counts twice within one call")
 
     async def settle(
         self, reservation: Reservation, micro_usd: int, now_us: MicroSeconds, verdict: str, *, astray: bool = False
@@ -164,9 +182,28 @@ class ValkeyBuckets:
         numbers = [int(n or 0) for n in (*day, *month, *held)]
         return Standing(Used(*numbers[:4]), numbers[4], numbers[5], in_flight)
 
+    def epoch(self, tenant: str) -> str | None:
+        """Of the tenant's counts when this process saw them last; another one means that they were rebuilt."""
+        return self._epochs.get(tenant)
+
+    async def catch_up(self, tenant: str, epoch: str, day: int, month: int, requests: Mapping[str, int]) -> bool:
+        """Adds requests that were let through without the store, unless it was rebuilt from the log after `epoch`.
+        Raises BucketsUnavailable."""
+        p = prefix(tenant)
+        keys = [f"{p}primed", f"{p}d:{day}", f"{p}m:{month}"]
+        return bool(
+            await self._within(self._catch_up(keys=keys, args=(epoch, orjson.dumps(list(requests.items()))))) == 1
+        )
+
     async def forget(self, tenant: str) -> None:
         """The tenant's counts are read from the log again at its next take; the larger ones stay."""
         await self._within(self._client.delete(f"{prefix(tenant)}primed"))
+
+    def _know(self, tenant: str, epoch: str) -> None:
+        if epoch and self._epochs.get(tenant) != epoch:
+            self._epochs[tenant] = epoch
+            while len(self._epochs) > TENANTS_REMEMBERED:
+                self._epochs.popitem(last=False)
 
     async def _run(self, script: Any, keys: Sequence[str | bytes], ask: bytes) -> Any:
         return await self._within(script(keys=keys, args=(ask,)))
@@ -187,7 +224,7 @@ class ValkeyBuckets:
             async with asyncio.timeout(PRIME_S):
                 await asyncio.shield(task)
         except TimeoutError as error:
-            raise BucketsUnavailable("the counts are still being read from the log") from error
+            raise NotPrimed("the counts are still being read from the log") from error
 
     def _forget_task(self, tenant: str, task: asyncio.Task[None]) -> None:
         self._priming.pop(tenant, None)
@@ -197,8 +234,10 @@ class ValkeyBuckets:
     async def _load(self, tenant: str, now_us: MicroSeconds) -> None:
         try:
             counts = await self._read_counts(tenant, now_us)
+            if self._when_emptied is not None:
+                await self._when_emptied(tenant)
         except Exception as error:
-            raise BucketsUnavailable(f"the counts couldn't be read from the log: {type(error).__name__}") from error
+            raise NotPrimed(f"the counts couldn't be read from the log: {type(error).__name__}") from error
         when, p, epoch = period(now_us), prefix(tenant), new_id("epoch")
         keys = [f"{p}primed", f"{p}d:{when.day}", f"{p}m:{when.month}", f"{p}held", f"{p}open", f"{p}due"]
         for piece in pieces(counts):
@@ -259,22 +298,23 @@ def _shape(tenant: str, limits: tuple[ScopeLimits, ...], day: int, month: int) -
     return tuple(key.encode() for key in keys), shape
 
 
-def _reading(take: Take, when: Period, answer: Any) -> Reading:
+def _reading(take: Take, when: Period, answer: Any) -> tuple[Reading, str]:
     if answer == b'{"replayed":true}':
-        return Reading(replayed=True)
-    (limits, warnings, windows, runs, previous, resources, history), baseline = orjson.loads(answer[0]), answer[1]
+        return Reading(replayed=True), ""
+    limits, warnings, windows, runs, previous, resources, history, epoch = orjson.loads(answer[0])
     limited = tuple(_limited(take.scopes[i], code, wait_us) for i, code, wait_us in limits)
     reservation = None
     if not limited and not take.probe:
         reservation = reserved(take, when)
-    return Reading(
+    reading = Reading(
         limited=limited,
         warnings=tuple(Warned(take.scopes[w[0] - 1].scope, w[2], w[3]) for w in warnings) if reservation else (),
         reservation=reservation,
         recent=_recent([int(n) for n in windows], runs, previous, resources),
-        baseline=baseline,
+        baseline=answer[1],
         history=_history(history) if history else None,
     )
+    return reading, epoch
 
 
 def _recent(w: list[int], runs: list[int], previous: list[str], resources: str) -> Recent:

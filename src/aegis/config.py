@@ -134,6 +134,11 @@ class Networks:
         prevents="a tool call that reads the cloud's metadata service or the database's port (SSRF)",
         check=_networks,
     )
+    allow_unix: bool = setting(
+        False,
+        "Whether upstreams of kind sql may be reached through Unix sockets of this machine.",
+        prevents="an agent's upstream that reaches a local server by its socket, past every rule about networks",
+    )
 
 
 @dataclass(frozen=True, slots=True)

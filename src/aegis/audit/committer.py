@@ -50,9 +50,7 @@ class _Waiting:
 class Committer:
     """One a process. `instance` names the process in its rows; `clock` gives microseconds."""
 
-    def __init__(
-        self, database: Database, keys: LogKeys, *, instance: str, clock: Callable[[], MicroSeconds]
-    ) -> None:
+    def __init__(self, database: Database, keys: LogKeys, *, instance: str, clock: Callable[[], MicroSeconds]) -> None:
         self._database, self._keys, self._instance, self._clock = database, keys, instance, clock
         self._gseq = 0
         self._queue: list[_Waiting] = []
@@ -80,6 +78,14 @@ class Committer:
     def vkey(self, origin: str) -> str:
         """The verifier key of a tenant's log, as C2SP signed-note writes it."""
         return self._signer(origin).vkey
+
+    def sign_note(self, origin: str, text: str) -> str:
+        """A checkpoint of the log as the store has it. No size is signed with two roots by this process."""
+        parsed = notes.parse_checkpoint(text)
+        size, signed_root, note = self._signed.get(origin, (-1, b"", ""))
+        if size == parsed.size and signed_root != parsed.root:
+            raise RuntimeError(f"refused to sign a second root of {origin} at {size}")
+        return note if size == parsed.size else self._signer(origin).sign(text)
 
     async def append(self, draft: Draft) -> Appended:
         if len(self._queue) >= QUEUE_LIMIT:
@@ -253,9 +259,7 @@ class Committer:
         self._heads[after.tenant] = after
         note = self._sign(extension)
         return [
-            Appended(
-                row.seq, row.ts, row.entry, row.leaf, after.size, path, note, after.origin, after.kill_epoch
-            )
+            Appended(row.seq, row.ts, row.entry, row.leaf, after.size, path, note, after.origin, after.kill_epoch)
             for row, path in zip(extension.rows, extension.paths, strict=True)
         ]
 

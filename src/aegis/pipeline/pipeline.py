@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 from aegis.kernel.call import Call
@@ -28,6 +28,7 @@ from aegis.pipeline.recorder import Recorded, Recorder, Session
 from aegis.pipeline.stage import SoFar, Stage
 from aegis.pipeline.stages.decide import decide
 from aegis.pipeline.stages.enforce import enforced
+from aegis.pipeline.throttles import Throttles
 from aegis.quota import limits
 
 log = logging.getLogger("aegis.pipeline")
@@ -104,6 +105,7 @@ class Pipeline:
     runner: Runner
     approvals: ApprovalDesk
     reservations: Reservations
+    throttles: Throttles
     clock: Callable[[], MicroSeconds]
     ticks: Callable[[], int]
     observers: tuple[Callable[[Answer], None], ...] = ()
@@ -169,6 +171,11 @@ class Pipeline:
     async def _record(self, judged: Judged) -> Judged:
         for _ in range(JUDGED_AGAIN):
             await self._settle_refusal(judged)
+            if judged.decision.verdict is Verdict.THROTTLE:
+                summed = self.throttles.note(judged.call, judged.decision)
+                if summed is not None:
+                    judged.call = replace(judged.call, decision_id=summed)
+                    return judged
             try:
                 judged.recorded = await self.recorder.decided(
                     judged.call,

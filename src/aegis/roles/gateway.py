@@ -12,9 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
+from argon2 import PasswordHasher
 from redis.asyncio import Redis
 
 from aegis.audit import keys as log_keys
@@ -56,16 +57,19 @@ from aegis.pipeline.stages.inference import Inference
 from aegis.pipeline.stages.kill_switch import KillSwitch, stopped
 from aegis.pipeline.stages.policy import PolicyStage
 from aegis.pipeline.stages.rate_limit import Holdings, RateLimit
+from aegis.pipeline.throttles import Throttles
 from aegis.policy.evaluate import Policy
 from aegis.policy.memo import Memo
 from aegis.policy.opa import Opa
 from aegis.policy.shipped import shipped
 from aegis.policy.store import PolicyStore
 from aegis.quota.fallback import FallbackBuckets
-from aegis.quota.limits import Limits
+from aegis.quota.limits import Limits, limits_of
 from aegis.quota.rebuild import UsageLog
+from aegis.quota.report import report
 from aegis.quota.settled import SettledBuckets
 from aegis.quota.valkey import ValkeyBuckets
+from aegis.roles.figures import Figures, Readiness
 from aegis.roles.serving import Application, Message, Scope, serve
 from aegis.surfaces.permits import Permits
 from aegis.surfaces.probes import Probes
@@ -74,6 +78,7 @@ from aegis.surfaces.session_desk import SessionDesk
 from aegis.tenants.follow import Follower, announce_kill
 from aegis.tenants.pins import Pins
 from aegis.tenants.processes import Processes
+from aegis.tenants.settle import Settling
 from aegis.tenants.views import Views
 from aegis.surfaces.asks import priced
 
@@ -120,7 +125,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     installation = await _installation(database)
     client = Redis.from_url(config.redis_url, socket_timeout=2.0, socket_connect_timeout=1.0)
     stack.push_async_callback(client.aclose)
-    guard = Guard(tuple(ip_network(each) for each in config.networks.allow))
+    guard = Guard.of(config.networks.allow, allow_unix=config.networks.allow_unix)
 
     analysts = ChildPool(
         name="analysis",
@@ -147,7 +152,9 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     in_flight = InFlight()
     processes = Processes(database, "gateway", on_lapse=lambda: obedience.on_lapse())
     obedience = Obedience(database, in_flight, processes.id)
+    settling = Settling(client, str(processes.id), processes.live)
     views.subscribe(obedience.on_view)
+    views.subscribe(settling.on_view)
     follower.on_kill(obedience.on_order)
     stack.push_async_callback(obedience.close)
     stack.push_async_callback(follower.close)
@@ -159,8 +166,6 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     switches = Switches(
         database, committer, tell=partial(announce_kill, client), spool=Spool(data / "spool" / "kill", now_us)
     )
-    merging = asyncio.create_task(switches.merge_forever(), name="kill_switch.merge")
-    stack.callback(merging.cancel)
 
     signer = TokenSigner(keys.token_seed, installation)
     authenticator = Authenticator(
@@ -212,6 +217,11 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         clock=now_us,
         ticks=time.monotonic_ns,
     )
+    throttles = Throttles(committer, now_us)
+    probes = Probes(buckets, limits, scanner, far.scan, committer, now_us)
+    figures = Figures(committer=committer, memo=memo, analysts=analysts, refusals=authenticator.failures)
+    for work in (throttles.run(), probes.run(), switches.merge_forever()):
+        stack.push_async_callback(_ended, asyncio.create_task(work))
     pipeline = Pipeline(
         stages=(
             KillSwitch(),
@@ -228,6 +238,8 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         runner=runs,
         approvals=ApprovalDesk(approvals),
         reservations=holdings,
+        throttles=throttles,
+        observers=(figures.observe,),
         clock=now_us,
         ticks=time.monotonic_ns,
     )
@@ -235,26 +247,36 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     await follower.start()
     await processes.join()
 
-    desk = SessionDesk(sessions, authenticator)
+    permits = Permits(f"{installation}/permit", keys.token_seed, now_us)
+
+    async def used(tenant: str, scope: str, now: int) -> dict[str, Any]:
+        view = await views.get(tenant)
+        caps = limits_of(view.quotas.get(scope), scope, guard=scope == "tenant")
+        return report(caps, await buckets.standing(tenant, scope, now), now)
+
     services = Services(
         database=database,
         views=views,
         authenticator=authenticator,
         ledger=committer,
-        vkey=committer.vkey,
         keys=keys,
+        vkey=committer.vkey,
+        sign_note=committer.sign_note,
+        permit_vkey=permits.vkey,
         switches=switches,
         processes=processes,
         approvals=approvals,
         sessions=sessions,
         sign_on=SignOn(database, signer, now_us),
-        policies=policies,
+        hash_password=PasswordHasher().hash,
         engine=engine,
-        bundles=bundles,
+        policies=bundles,
+        settle=settling.wait,
+        used=used,
+        ready=Readiness(database, follower, processes).missing,
+        metrics=figures.text,
         clock=now_us,
         body_limit=config.gateway.max_body_bytes,
-        vault_key=keys.vault_key,
-        allow=config.networks.allow,
     )
     return Rest(
         pipeline=pipeline,
@@ -262,15 +284,20 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         views=views,
         idempotency=idempotency,
         outcomes=Outcomes(database, recorder, output_filter, holdings, now_us),
-        probes=Probes(buckets, limits, scanner, far.scan, committer, now_us),
-        sessions=desk,
+        probes=probes,
+        sessions=SessionDesk(sessions, authenticator),
         access=services.refused,
-        permit=Permits(f"{installation}/permit", keys.token_seed, now_us),
+        permit=permits,
         price=priced,
         clock=now_us,
         body_limit=config.gateway.max_body_bytes,
         rest=console(services),
     )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _installation(database: Database) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -59,6 +60,12 @@ class Probes:
             "score": round(scan.score, 4),
             "findings": [{**f.public(), "path": "/text"} for f in scan.findings],
         }
+
+    async def run(self) -> None:
+        """Sums up by the hour, until cancelled."""
+        while True:
+            await asyncio.sleep(60)
+            await self.sum_up()
 
     async def sum_up(self) -> None:
         """Writes the notes that are due; a store that is away gets them an hour later."""

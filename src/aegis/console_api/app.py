@@ -1,0 +1,36 @@
+"""The control API put together: one table of routes."""
+
+from __future__ import annotations
+
+from aegis.console_api import accounts, audit_log, control, decisions, documents, health, sessions
+from aegis.console_api.routes import Api, Route, unsupported
+from aegis.console_api.services import Services
+from aegis.identity.roles import Permission
+
+P = Permission
+
+LATER: tuple[Route, ...] = (
+    unsupported("POST", "/v1/auth/delegate", P.DELEGATE, "a token that can only narrow"),
+    unsupported("GET", "/v1/graph", P.READ_DASHBOARDS, "the identity graph"),
+    unsupported("POST", "/v1/graph/blast-radius", P.INVESTIGATE, "what a node reaches"),
+    unsupported("POST", "/v1/graph/simulate", P.INVESTIGATE, "what a compromise would reach"),
+    unsupported("GET", "/v1/investigations", P.INVESTIGATE, "investigations"),
+    unsupported("POST", "/v1/investigations", P.INVESTIGATE, "opens an investigation"),
+    unsupported("GET", "/v1/webhooks", P.MANAGE_WEBHOOKS, "webhooks"),
+    unsupported("POST", "/v1/webhooks", P.MANAGE_WEBHOOKS, "adds a webhook"),
+)
+
+ROUTES: tuple[Route, ...] = (
+    *health.ROUTES,
+    *documents.ROUTES,
+    *accounts.ROUTES,
+    *control.ROUTES,
+    *sessions.ROUTES,
+    *decisions.ROUTES,
+    *audit_log.ROUTES,
+    *LATER,
+)
+
+
+def build(services: Services) -> Api:
+    return Api(ROUTES, services)

@@ -69,6 +69,24 @@ def test_connections_wait_while_no_gateway_is_ready(front: Front) -> None:
     _close(*calls, *taken, gateway)
 
 
+def test_the_first_connections_wait_for_all_gateways() -> None:
+    front = Front(open_listeners(["127.0.0.1"], 0), Supervision(), expected=2)
+    first = _gateway(front)
+    calls = _calls(front, 4)
+    assert not _taken(first)
+    second = _gateway(front)
+    front._supervision.turn(restart=False)
+    taken = [_taken(first), _taken(second)]
+    assert [len(each) for each in taken] == [2, 2]
+    _close(*calls, *taken[0], *taken[1], second)
+    front._supervision.turn(restart=False)
+    calls = _calls(front, 2)
+    alone = _taken(first)
+    assert len(alone) == 2
+    _close(*calls, *alone, first)
+    front.close()
+
+
 def test_a_gateway_that_died_gets_none(front: Front) -> None:
     dead, alive = _gateway(front), _gateway(front)
     dead.close()

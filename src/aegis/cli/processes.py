@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import socket
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -35,7 +34,8 @@ def gateway(port: int | None, no_api: bool, channel: int | None) -> None:
 @click.command(help="Runs one worker process: it follows the log.")
 @_channel
 def worker(channel: int | None) -> None:
-    main = import_module("aegis.roles.worker").main
+    from aegis.roles.worker import main
+
     config = load_config()
     _need_stores(config)
     main(config, channel=None if channel is None else socket.socket(fileno=channel))

@@ -73,13 +73,17 @@ def _listen(address: str, port: int) -> socket.socket | None:
 
 
 class Front:
-    """Accepts while at least one gateway is ready. Lives in the supervisor's loop."""
+    """Accepts once `expected` gateways are ready, from then on while at least one is. Lives in the supervisor's loop.
 
-    def __init__(self, listeners: list[socket.socket], supervision: Supervision) -> None:
+    Otherwise the first one would get, and keep, every connection that waits for the start.
+    """
+
+    def __init__(self, listeners: list[socket.socket], supervision: Supervision, *, expected: int = 1) -> None:
         self.listeners = listeners
         self.ready: list[socket.socket] = []
         """The channels of the gateways that said so, the next one in turn first."""
         self._supervision = supervision
+        self._expected = expected
         self._held: socket.socket | None = None
         self._accepting = False
 
@@ -123,7 +127,9 @@ class Front:
             self._watch_listeners()
 
     def _watch_listeners(self) -> None:
-        wanted = bool(self.ready) and self._held is None
+        if len(self.ready) >= self._expected:
+            self._expected = 1
+        wanted = len(self.ready) >= self._expected and self._held is None
         if wanted == self._accepting:
             return
         self._accepting = wanted

@@ -62,7 +62,8 @@ def main(config: Config) -> None:
         raise
     supervision = Supervision()
     with supervision.signals():
-        _House(config, servers, Front(listeners, supervision), supervision).live()
+        front = Front(listeners, supervision, expected=config.gateway.workers)
+        _House(config, servers, front, supervision).live()
 
 
 def need_policy_engine(config: Config) -> None:
@@ -121,9 +122,9 @@ class _House:
         gateways = [f"gateway {number}" for number in range(1, self.config.gateway.workers + 1)]
         for name in gateways:
             self._keep(name, "gateway", at_front=True)
-        if find_spec("aegis.roles.worker") is not None:
-            self._keep("worker", "worker", at_front=False)
         self._await_readiness(len(gateways))
+        if not self.supervision.stopping:
+            self._keep("worker", "worker", at_front=False)
 
     def _forget_a_broken_first_start(self) -> None:
         """A database whose tokens nobody was ever given is of no use to anybody: begin anew."""

@@ -196,11 +196,26 @@ class Reservation:
         )
 
 
-def is_tracked(scopes: tuple[ScopeLimits, ...], estimate_micro_usd: int) -> bool:
-    return estimate_micro_usd > 0 or any(scope.limits_money or scope.concurrency is not None for scope in scopes)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What follows from the scopes of a take alone."""
+
+    counted: tuple[str, ...]
+    in_flight: tuple[str, ...]
+    tracked: bool
+    capped: bool
+
+    @classmethod
+    def of(cls, scopes: tuple[ScopeLimits, ...]) -> Plan:
+        return cls(
+            counted=tuple(scope.scope for scope in scopes if scope.is_counted),
+            in_flight=tuple(scope.scope for scope in scopes if scope.concurrency is not None),
+            tracked=any(scope.limits_money or scope.concurrency is not None for scope in scopes),
+            capped=any(scope.is_capped for scope in scopes),
+        )
 
 
-def reserved(take: Take, when: Period) -> Reservation:
+def reserved(take: Take, when: Period, plan: Plan) -> Reservation:
     return Reservation(
         tenant=take.tenant,
         decision_id=take.decision_id,
@@ -208,11 +223,11 @@ def reserved(take: Take, when: Period) -> Reservation:
         session=take.session,
         day=when.day,
         month=when.month,
-        scopes=tuple(scope.scope for scope in take.scopes if scope.is_counted),
-        in_flight=tuple(scope.scope for scope in take.scopes if scope.concurrency is not None),
+        scopes=plan.counted,
+        in_flight=plan.in_flight,
         micro_usd=take.estimate_micro_usd,
         due_us=take.due_us,
-        tracked=is_tracked(take.scopes, take.estimate_micro_usd),
+        tracked=plan.tracked or take.estimate_micro_usd > 0,
     )
 
 

@@ -18,7 +18,17 @@ from typing import Protocol
 import asyncpg
 
 from aegis.kernel.clock import MicroSeconds
-from aegis.quota.buckets import LIMIT_OF, BucketsUnavailable, Limited, Reading, Reservation, ScopeLimits, Take, reserved
+from aegis.quota.buckets import (
+    LIMIT_OF,
+    BucketsUnavailable,
+    Limited,
+    Plan,
+    Reading,
+    Reservation,
+    ScopeLimits,
+    Take,
+    reserved,
+)
 from aegis.quota.gcra import Meter, Rate, ask
 from aegis.quota.periods import Period, period
 from aegis.quota.rebuild import NOTHING, Totals
@@ -114,7 +124,7 @@ class SettledBuckets:
             self._remember(key, meter)
         if take.probe:
             return Reading(degraded=True, token_checked=checked)
-        made = reserved(take, when)
+        made = reserved(take, when, Plan.of(take.scopes))
         for name in made.scopes:
             tenant.add(name, 1, 0)
         tenant.hold(made)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -24,13 +23,13 @@ from aegis.quota.buckets import (
     History,
     Limited,
     NotPrimed,
+    Plan,
     Reading,
     Recent,
     Reservation,
     ScopeLimits,
     Take,
     Warned,
-    is_tracked,
     reserved,
 )
 from aegis.quota.periods import Period, period
@@ -42,6 +41,7 @@ PRIME_S = 1.0
 """How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
 
 TENANTS_REMEMBERED = 10_000
+SHAPES_REMEMBERED = 4_096
 OWN_KEYS = 5
 """Keys of a take that don't depend on its scopes and stand before those that do."""
 
@@ -84,11 +84,13 @@ class ValkeyBuckets:
         self._prime = client.register_script(_script("prime.lua"))
         self._catch_up = client.register_script(_script("catch_up.lua"))
         self._priming: dict[str, asyncio.Task[None]] = {}
+        self._shapes: dict[int, _Shape] = {}
         self._epochs: OrderedDict[str, str] = OrderedDict()
 
     async def take(self, take: Take) -> Reading:
         when = period(take.now_us)
-        keys, shape = _shape(take.tenant, take.scopes, when.day, when.month)
+        shape = self._shape(take.tenant, take.scopes, when)
+        keys = shape.keys
         p = prefix(take.tenant)
         all_keys = [
             *keys[:6],
@@ -111,8 +113,8 @@ class ValkeyBuckets:
                 "est": min(take.estimate_micro_usd, MAX_MICRO_USD),
                 "jti": take.jti_ttl_s * 1000 if take.jti is not None else 0,
                 "probe": take.probe,
-                "tracked": is_tracked(take.scopes, take.estimate_micro_usd),
-                "capped": shape.capped,
+                "tracked": shape.plan.tracked or take.estimate_micro_usd > 0,
+                "capped": shape.plan.capped,
                 "tool": take.tool,
                 "res": f"{take.resource & 0xFFFFFFFF:08x}" if take.resource else "",
                 "dig": take.digest,
@@ -127,7 +129,7 @@ class ValkeyBuckets:
             if answer == b'{"unprimed":true}':
                 await self._primed(take.tenant, take.now_us)
                 continue
-            reading, epoch = _reading(take, when, answer)
+            reading, epoch = _reading(take, when, shape.plan, answer)
             self._know(take.tenant, epoch)
             return reading
         raise NotPrimed("the store lost its counts twice within one call")
@@ -199,6 +201,15 @@ class ValkeyBuckets:
         """The tenant's counts are read from the log again at its next take; the larger ones stay."""
         await self._within(self._client.delete(f"{prefix(tenant)}primed"))
 
+    def _shape(self, tenant: str, limits: tuple[ScopeLimits, ...], when: Period) -> _Shape:
+        """By identity, for resolved limits are the same object from call to call; equal ones are made again."""
+        shape = self._shapes.get(id(limits))
+        if shape is None or shape.limits is not limits or shape.day != when.day or shape.tenant != tenant:
+            if len(self._shapes) >= SHAPES_REMEMBERED:
+                self._shapes.clear()
+            shape = self._shapes[id(limits)] = _Shape(tenant, limits, when)
+        return shape
+
     def _know(self, tenant: str, epoch: str) -> None:
         if epoch and self._epochs.get(tenant) != epoch:
             self._epochs[tenant] = epoch
@@ -250,13 +261,16 @@ def prefix(tenant: str) -> str:
 
 
 class _Shape:
-    """The part of an ask that depends on the scopes alone."""
+    """The part of a take's keys and ask that depends on its scopes and its day alone."""
 
-    __slots__ = ("capped", "scopes")
+    __slots__ = ("day", "keys", "limits", "plan", "scopes", "tenant")
 
-    def __init__(self, limits: tuple[ScopeLimits, ...], keys: list[str], p: str) -> None:
-        self.capped = any(scope.is_capped for scope in limits)
+    def __init__(self, tenant: str, limits: tuple[ScopeLimits, ...], when: Period) -> None:
+        p = prefix(tenant)
+        keys = [f"{p}primed", f"{p}d:{when.day}", f"{p}m:{when.month}", f"{p}held", f"{p}open", f"{p}due"]
+        self.tenant, self.limits, self.day, self.plan = tenant, limits, when.day, Plan.of(limits)
         self.scopes = orjson.Fragment(orjson.dumps([self._row(scope, keys, p) for scope in limits]))
+        self.keys = tuple(key.encode() for key in keys)
 
     @staticmethod
     def _row(scope: ScopeLimits, keys: list[str], p: str) -> tuple[str | int, ...]:
@@ -290,22 +304,14 @@ def _or_none(cap: int | None) -> int:
     return -1 if cap is None else cap
 
 
-@lru_cache(maxsize=4_096)
-def _shape(tenant: str, limits: tuple[ScopeLimits, ...], day: int, month: int) -> tuple[tuple[bytes, ...], _Shape]:
-    p = prefix(tenant)
-    keys = [f"{p}primed", f"{p}d:{day}", f"{p}m:{month}", f"{p}held", f"{p}open", f"{p}due"]
-    shape = _Shape(limits, keys, p)
-    return tuple(key.encode() for key in keys), shape
-
-
-def _reading(take: Take, when: Period, answer: Any) -> tuple[Reading, str]:
+def _reading(take: Take, when: Period, plan: Plan, answer: Any) -> tuple[Reading, str]:
     if answer == b'{"replayed":true}':
         return Reading(replayed=True), ""
     limits, warnings, windows, runs, previous, resources, history, epoch = orjson.loads(answer[0])
     limited = tuple(_limited(take.scopes[i], code, wait_us) for i, code, wait_us in limits)
     reservation = None
     if not limited and not take.probe:
-        reservation = reserved(take, when)
+        reservation = reserved(take, when, plan)
     reading = Reading(
         limited=limited,
         warnings=tuple(Warned(take.scopes[w[0] - 1].scope, w[2], w[3]) for w in warnings) if reservation else (),

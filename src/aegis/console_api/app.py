@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aegis.console_api import accounts, audit_log, control, decisions, documents, health, sessions
+from aegis.console_api import accounts, audit_log, control, decisions, documents, health, openapi, policies, sessions
 from aegis.console_api.routes import Api, Route, unsupported
 from aegis.console_api.services import Services
 from aegis.identity.roles import Permission
@@ -20,16 +20,18 @@ LATER: tuple[Route, ...] = (
     unsupported("POST", "/v1/webhooks", P.MANAGE_WEBHOOKS, "adds a webhook"),
 )
 
-ROUTES: tuple[Route, ...] = (
+_ROUTES: tuple[Route, ...] = (
     *health.ROUTES,
     *documents.ROUTES,
     *accounts.ROUTES,
     *control.ROUTES,
+    *policies.ROUTES,
     *sessions.ROUTES,
     *decisions.ROUTES,
     *audit_log.ROUTES,
     *LATER,
 )
+ROUTES: tuple[Route, ...] = (*_ROUTES, openapi.serving(_ROUTES))
 
 
 def build(services: Services) -> Api:

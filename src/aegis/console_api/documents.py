@@ -81,7 +81,7 @@ class Kind:
         async with ask.services.ledger.transaction(ask.tenant) as change:
             before = await change.connection.fetchrow(getattr(SQL, f"get_{self.table}"), ask.tenant, name)
             check_match(ask, None if before is None else self.shown(before))
-            given = [ask.tenant, name, dumps(body).decode()]
+            given: list[str | None] = [ask.tenant, name, dumps(body).decode()]
             if self.table == "tools":
                 given.append(pinned(body))
             await change.connection.execute(getattr(SQL, f"put_{self.table}"), *given)

@@ -22,7 +22,7 @@ from aegis.kernel.call import Principal
 from aegis.kernel.jsontree import JsonTree, dumps
 from aegis.kernel.problems import Problem
 from aegis.kernel.record import Unavailable
-from aegis.kernel.tenancy import TenantView
+from aegis.kernel.tenancy import TenantView, UnknownTenant, ViewUnavailable
 from aegis.surfaces.asgi import (
     JSON,
     ClientGone,
@@ -39,7 +39,6 @@ from aegis.surfaces.asgi import (
     respond,
 )
 from aegis.surfaces.members import Members
-from aegis.tenants.views import UnknownTenant, ViewUnavailable
 
 log = logging.getLogger("aegis.api")
 _SEGMENT = re.compile(r"\{(\w+)\}")
@@ -154,7 +153,8 @@ class Api:
             services.check_credential(principal, view)
         raw = await read_body(scope, receive, services.body_limit) if route.takes else b""
         query = _query(scope, route)
-        tree = json_object(raw) if route.takes == "json" and (raw or route.members) else {}
+        needs_body = bool(raw) or route.method in ("PUT", "PATCH")
+        tree = json_object(raw) if route.takes == "json" and needs_body else {}
         return await route.handler(Ask(services, principal, view, params, query, headers, tree, raw, peer))  # type: ignore[arg-type]
 
     def _match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:

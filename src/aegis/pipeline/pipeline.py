@@ -197,7 +197,7 @@ class Pipeline:
         raise unavailable("kill switches kept changing while this call was judged; nothing ran")
 
     async def _settle_refusal(self, judged: Judged) -> None:
-        """What the row must name: until when an outcome is owed, or whom was asked; refusals give back what they held."""
+        """What the row must name: until when an outcome is owed, or who was asked. A refusal gives back."""
         call, so_far, verdict = judged.call, judged.so_far, judged.decision.verdict
         judged.policy, judged.engine = policy_of(so_far)
         judged.outcome_due = self.runner.outcome_due(call, so_far.view) if verdict.may_run else None

@@ -141,7 +141,7 @@ class Recorder:
             outcome_due=outcome_due,
             counts=(decision.verdict.word,),
             body=body,
-            usage=Usage(requests=1),
+            usage=counted(so_far),
             judged_epoch=view.kill_epoch if decision.verdict.may_run else None,
         )
         appended = await self._ledger.append(draft)
@@ -199,6 +199,12 @@ class Recorder:
                 usage=outcome.usage,
             )
         )
+
+
+def counted(so_far: SoFar) -> Usage | None:
+    """One request of the tenant's bill, for a call that the limits let in; what they refused counts nowhere."""
+    reading = so_far.facts.get("rate_limit")
+    return None if reading is None or reading.reservation is None else Usage(requests=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def _draft(summed: Summed) -> Draft:
             "verdict": "throttle",
             "rule": f"aegis.{codes[0]}" if codes else "aegis.quota.rps",
             "findings": [{"code": code, "rule": f"aegis.{code}"} for code in codes],
-            "detail": {"second": iso(summed.began_us), **{code: n for code, n in summed.codes}},
+            "detail": {"second": iso(summed.began_us), **dict(summed.codes)},
         },
         agent=agent,
         verdict="throttle",

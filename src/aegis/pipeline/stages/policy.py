@@ -14,19 +14,22 @@ from typing import Any
 import orjson
 
 from aegis.children.pool import ChildCrashed, ChildTimeout, ChildUnavailable
+from aegis.inspection.secrets import contains_secret
 from aegis.kernel.call import Call
 from aegis.kernel.codes import CODES
 from aegis.kernel.findings import Finding, finding
-from aegis.kernel.tenancy import Agent, Tool
+from aegis.kernel.jsontree import dumps
+from aegis.kernel.tenancy import Agent
 from aegis.pipeline.analysis_child import Analysts
 from aegis.pipeline.stage import SoFar
+from aegis.pipeline.stages.policy_input import amounts_to, named_by, policy_input
 from aegis.policy.evaluate import Policy as Policies
-from aegis.policy.hard_deny.analyse import analyse
-from aegis.policy.kinds import Argument, kinds
+from aegis.policy.hard_deny import pii
+from aegis.policy.kinds import Argument, kinds, tool_words
 
 PLAIN = frozenset({"text", "recipient", "money"})
-IN_PROCESS_CHARACTERS = 4096
-TEXT_LIMIT = 256 * 1024
+IN_PROCESS_BYTES = 4096
+COMPANY = frozenset({"example.com", "localhost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ class PolicyStage:
         tool = so_far.view.tools.get(call.action.tool)
         arguments = kinds(tool, call.action.asked, call.action.arguments)
         said = await self._parse(call, facts, arguments)
-        given = policy_input(call, facts, so_far, tool, said["features"])
+        amounts = amounts_to(arguments, call.action.arguments, said["features"], contains_secret)
+        given = policy_input(call, so_far, tool, amounts, environment=facts.environment, workspace=facts.workspace)
         answer = await self._policies.judge_inputs(call.tenant, facts.tenant_bundle, given)
         return Analysis(
             findings=(*_findings(said["findings"]), *answer.findings),
@@ -72,7 +76,7 @@ class PolicyStage:
             engine=answer.engine,
             memo=answer.memo,
             inferred=tuple((a.path, a.kind) for a in arguments if a.kind not in PLAIN)[:16],
-            resources=tuple(said["features"].get("resources", ())),
+            resources=named_by(arguments, said["features"]),
         )
 
     def judge(self, call: Call, facts: Facts, analysis: Analysis, so_far: SoFar) -> tuple[Finding, ...]:
@@ -88,60 +92,32 @@ class PolicyStage:
 
     async def _parse(self, call: Call, facts: Facts, arguments: tuple[Argument, ...]) -> dict[str, Any]:
         """Findings and features of the arguments. Small ones without code are looked at here, all others in a child."""
+        action = call.action
+        if call.size_bytes <= IN_PROCESS_BYTES and all(a.kind in PLAIN for a in arguments):
+            found = pii.judge(tool_words(action.tool), action.arguments, COMPANY)
+            return {
+                "findings": [{"code": code, "path": "/arguments", "values": values} for code, values in found],
+                "features": {},
+            }
         request = {
-            "tool": call.action.tool,
-            "tool_arguments": call.action.arguments,
-            "arguments": [{"path": a.path, "kind": a.kind, "text": a.text} for a in arguments],
+            "tool": action.tool,
+            "tool_arguments": action.arguments,
+            "arguments": [
+                {"path": a.path, "kind": a.kind, "text": a.text, "declared": a.declared}
+                for a in arguments
+                if a.kind not in PLAIN
+            ],
             "workspace": facts.workspace,
             "environment": facts.environment,
+            "now_us": call.received_at,
         }
-        if call.size_bytes <= IN_PROCESS_CHARACTERS and all(a.kind in PLAIN for a in arguments):
-            return analyse(request)
         try:
-            answer = await self._parsers.ask(orjson.dumps(request, default=float), key=call.tenant)
+            answer = await self._parsers.ask(dumps(request), key=call.tenant)
         except ChildTimeout:
             return _failed("analysis.timeout", self._deadline_ms)
         except (ChildCrashed, ChildUnavailable):
             return _failed("analysis.unavailable", 0)
         return orjson.loads(answer)  # type: ignore[no-any-return]
-
-
-def policy_input(
-    call: Call, facts: Facts, so_far: SoFar, tool: Tool | None, features: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What rules see; `docs/policy.md` describes each member. Time comes in as `now`, microseconds since 1970."""
-    session = so_far.facts["authenticate"].session
-    reading = so_far.facts["rate_limit"]
-    agent = so_far.view.agents.get(call.principal.agent or "")
-    history = reading.history
-    return {
-        "action": {"tool": call.action.tool, "arguments": call.action.arguments, "resource": call.action.resource},
-        "tool": {
-            "effect": tool.effect if tool else "unknown",
-            "output_trust": tool.output_trust if tool else "untrusted",
-            "risk": tool.risk if tool else 0.0,
-            "registered": tool is not None,
-        },
-        "analysis": features,
-        "context": {**call.context.given, "environment": facts.environment, "workspace": facts.workspace},
-        "agent": {
-            "id": call.principal.agent,
-            "name": agent.name if agent else None,
-            "team": agent.team if agent else None,
-            "labels": dict(agent.labels) if agent else {},
-        },
-        "user": None
-        if session is None or session.user is None
-        else {"id": session.user.id, "known": session.user.known, "groups": list(session.user.groups)},
-        "session": None if session is None else {"id": session.id, "intent": session.intent},
-        "history": {
-            "steps": history.steps if history else 0,
-            "tools": dict(history.tools) if history else {},
-            "last": [list(each) for each in history.last] if history else [],
-            "micro_usd": history.micro_usd if history else 0,
-        },
-        "now": call.received_at,
-    }
 
 
 def workspace(agent: Agent | None, call: Call) -> str | None:

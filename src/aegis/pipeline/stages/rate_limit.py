@@ -87,7 +87,7 @@ class Holdings:
 
     async def release(self, call: Call, so_far: SoFar) -> None:
         reservation = reservation_of(so_far)
-        if reservation is None or not reservation.tracked:
+        if reservation is None or not (reservation.tracked or reservation.session):
             return
         verdict = so_far.decision.verdict.word if so_far.decision else "kill"
         with suppress(BucketsUnavailable):
@@ -107,7 +107,7 @@ class Holdings:
             await self._settle(held, usage.micro_usd, "allow")
 
     async def _settle(self, reservation: Reservation, micro_usd: int, verdict: str) -> None:
-        if reservation.tracked or micro_usd:
+        if reservation.tracked or reservation.session or micro_usd:
             with suppress(BucketsUnavailable):
                 await self._buckets.settle(reservation, micro_usd, self._clock(), verdict)
 

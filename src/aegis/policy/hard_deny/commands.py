@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from aegis.policy.hard_deny import cloud, foreign, kubectl, places, sql, urls
-from aegis.policy.hard_deny.personal import is_persons
+from aegis.policy.hard_deny.persons import is_persons
 from aegis.policy.hard_deny.shell import Shell, Words, taint
 from aegis.policy.hard_deny.shell_words import DECODED, NETWORK, OUTPUT, SECRET, UNKNOWN, ansi
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from aegis.policy.hard_deny.personal import PERSONS, is_personal, is_persons
-from aegis.policy.hard_deny.predicate import MANY
+from aegis.policy.hard_deny.persons import MANY, PERSONS, is_personal, is_persons
 
 Found = tuple[str, dict[str, str]]
 _STORES = frozenset("crm hr hris ehr emr payroll salesforce hubspot zendesk intercom mailchimp workday".split())

@@ -18,8 +18,9 @@ from typing import Any
 import re2
 from sqlglot import exp
 
+from aegis.policy.hard_deny.persons import MANY
+
 ROWS = 60
-MANY = 1000
 """Rows from which on a limit bounds nothing."""
 
 

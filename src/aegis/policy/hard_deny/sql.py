@@ -18,7 +18,8 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from aegis.policy.hard_deny import sql_statements as said
-from aegis.policy.hard_deny.personal import handed_out, is_few, is_secret
+from aegis.policy.hard_deny.personal import handed_out, is_few
+from aegis.policy.hard_deny.persons import is_secret
 from aegis.policy.hard_deny.predicate import is_bounded_by, is_whole, selects_everything
 from aegis.policy.kinds import folded
 

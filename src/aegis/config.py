@@ -145,15 +145,9 @@ class Networks:
 class Policy:
     engine: str = setting(
         "opa",
-        "Evaluates policies: `opa` in child processes, `regorus` likewise with fewer built-ins, `rest` an OPA server.",
+        "Evaluates policies: `opa`, the engine itself inside child processes.",
         prevents="an engine that is swapped silently: decisions name it",
-        check=one_of("opa", "regorus", "rest"),
-    )
-    url: str = setting(
-        "",
-        "Base URL of the OPA server, for engine = `rest`.",
-        prevents="policies evaluated on a server that nobody meant",
-        check=url_of("http", "https"),
+        check=one_of("opa"),
     )
     memo: bool = setting(
         True,
@@ -172,7 +166,7 @@ class Policy:
 @dataclass(frozen=True, slots=True)
 class Children:
     policy_count: int = setting(
-        1,
+        2,
         "Child processes with a policy engine for each gateway process.",
         unit="processes",
         prevents="one slow policy that holds up all tenants",
@@ -193,7 +187,7 @@ class Children:
         check=between(64 * 2**20, 2**40),
     )
     analysis_count: int = setting(
-        1,
+        2,
         "Child processes with the parsers and scanners for each gateway process.",
         unit="processes",
         prevents="one crafted argument that holds up all tenants",

@@ -95,7 +95,7 @@ class ValkeyBuckets:
         all_keys = [
             *keys[:6],
             f"{p}a:{take.agent}".encode(),
-            f"{p}base:{take.agent}".encode(),
+            baseline_key(take.tenant, take.agent).encode(),
             f"{p}s:{take.session or ''}".encode(),
             f"{p}jti:{take.jti or ''}".encode(),
             f"{p}a:{take.peer or take.agent}".encode(),
@@ -253,6 +253,11 @@ class ValkeyBuckets:
         keys = [f"{p}primed", f"{p}d:{when.day}", f"{p}m:{when.month}", f"{p}held", f"{p}open", f"{p}due"]
         for piece in pieces(counts):
             await self._within(self._prime(keys=keys, args=(epoch, orjson.dumps(piece))))
+
+
+def baseline_key(tenant: str, agent: str) -> str:
+    """Where a baseline's copy lies: beside the tenant's buckets, so that one script reads both."""
+    return f"{prefix(tenant)}base:{agent}"
 
 
 def prefix(tenant: str) -> str:

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from aegis.audit import keys as log_keys
 from aegis.audit.committer import Committer
 from aegis.autonomy.approvals import Approvals
+from aegis.behavior.follower import BaselineFollower
 from aegis.behavior.peers import Peers
 from aegis.children.pool import ChildPool
 from aegis.config import Config
@@ -68,7 +69,7 @@ from aegis.quota.limits import Limits, limits_of
 from aegis.quota.rebuild import UsageLog
 from aegis.quota.report import report
 from aegis.quota.settled import SettledBuckets
-from aegis.quota.valkey import ValkeyBuckets
+from aegis.quota.valkey import ValkeyBuckets, baseline_key, connect
 from aegis.roles.figures import Figures, Readiness
 from aegis.roles.serving import Application, Message, Scope, serve
 from aegis.surfaces.permits import Permits
@@ -180,8 +181,11 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     sessions = Sessions(database, keys.token_seed, now_us)
     approvals = Approvals(database, committer)
     usage = UsageLog(database)
+    buckets_client = connect(config.redis_url)
+    stack.push_async_callback(buckets_client.aclose)
+    baselines = BaselineFollower(database, client, baseline_key)
     buckets = FallbackBuckets(
-        ValkeyBuckets(client, usage.counts),
+        ValkeyBuckets(buckets_client, usage.counts, when_emptied=baselines.republish),
         SettledBuckets(usage.totals, lambda: config.gateway.workers),
         time.monotonic,
     )

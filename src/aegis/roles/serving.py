@@ -17,6 +17,7 @@ import uvicorn
 
 from aegis.config import Config
 from aegis.roles.front import READY
+from aegis.surfaces.asgi import DRAINING
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,11 +66,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._channel = channel
         self._arriving: set[asyncio.Task[None]] = set()
+        self._draining = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._drain)
+        self.lifespan.state[DRAINING] = self._draining
         await super().startup(sockets=sockets)
         if self._channel is not None and self.started:
             self._channel.setblocking(False)
@@ -90,6 +93,7 @@ class _Server(uvicorn.Server):
 
     def _drain(self) -> None:
         self.should_exit = True
+        self._draining.set()
 
     def _take(self, channel: socket.socket) -> None:
         for _ in range(AT_ONCE):

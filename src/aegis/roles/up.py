@@ -44,7 +44,7 @@ PREPARE_S = 120.0
 READY_S = 60.0
 ENDED_BEFORE_READY = 4
 OTHER_CONNECTIONS = 20
-ENGINES = {"opa": ("opa_bindings", "opa-golib-python-bindings"), "regorus": ("regorus", "gordon-to-regorus")}
+ENGINES = {"opa": ("opa_bindings", "opa-golib-python-bindings")}
 
 
 def main(config: Config) -> None:

@@ -35,7 +35,7 @@ from aegis.kernel.record import Unavailable
 from aegis.pipeline.idempotency import Idempotency
 from aegis.pipeline.outcomes import Closer
 from aegis.pipeline.recorder import Recorder
-from aegis.quota.valkey import prefix
+from aegis.quota.valkey import baseline_key
 from aegis.roles.front import READY
 from aegis.tenants.processes import Processes
 from aegis.tenants.views import UnknownTenant, Views, ViewUnavailable
@@ -94,7 +94,7 @@ async def build(config: Config, stack: AsyncExitStack) -> tuple[Awaitable[None],
     await committer.start()
     closer = Closer(database, Recorder(committer, os.urandom), now_us)
     baselines = Baselines(
-        database, client, BaselineFollower(database, client, lambda tenant, agent: f"{prefix(tenant)}base:{agent}")
+        database, client, BaselineFollower(database, client, baseline_key)
     )
     sweeping = Sweeping(database, Idempotency(database, processes.id))
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aegis.console_api import accounts, audit_log, control, decisions, documents, health, openapi, policies, sessions
+from aegis.console_api import accounts, audit_log, control, decisions, documents, health, openapi, policies, sessions, stream
 from aegis.console_api.routes import Api, Route, unsupported
 from aegis.console_api.services import Services
 from aegis.identity.roles import Permission
@@ -29,6 +29,7 @@ _ROUTES: tuple[Route, ...] = (
     *sessions.ROUTES,
     *decisions.ROUTES,
     *audit_log.ROUTES,
+    *stream.ROUTES,
     *LATER,
 )
 ROUTES: tuple[Route, ...] = (*_ROUTES, openapi.serving(_ROUTES))

@@ -16,12 +16,12 @@ from aegis.console_api.tree import StoredTree
 from aegis.db.database import Connection
 from aegis.identity.roles import Permission, may
 from aegis.kernel.clock import from_iso, iso
+from aegis.kernel.jsontree import read
 from aegis.kernel.problems import Problem
 from aegis.kernel.verdict import VERDICTS
 
 P = Permission
 FILTERS = ("agent", "user", "tool", "verdict", "code", "session", "from", "to", "min_risk")
-MAX_KEY_ROWS = 8
 
 
 async def list_decisions(ask: Ask) -> Reply:
@@ -75,7 +75,7 @@ async def get_decision(ask: Ask) -> Reply:
     is_person = may(ask.principal.role, P.READ_DECISIONS)
     sees_payloads = may(ask.principal.role, P.READ_PAYLOADS)
     explain = "full" if is_person else ask.view.settings.explain_to_agents
-    body = json.loads(row["body"]) if row["body"] else {}
+    body = _body(row)
     stages = [_stage(stage, explain, sees_payloads) for stage in body.get("flight", ())]
     outcomes = [_outcome(each, explain, sees_payloads) for each in ended]
     made: dict[str, Any] = {
@@ -101,8 +101,16 @@ async def get_decision(ask: Ask) -> Reply:
     return Reply(body=made)
 
 
+def _body(row: Any) -> dict[str, Any]:
+    """What erasure may take: openings and flight, numbers as they were given."""
+    body: dict[str, Any] = read(bytes(row["body"])) if row["body"] else {}
+    return body
+
+
 def _stage(stage: dict[str, Any], explain: str, sees_payloads: bool) -> dict[str, Any]:
-    hidden = set() if sees_payloads else {"evidence", "features"} if explain == "full" else {"evidence", "features", "score"}
+    hidden = {"evidence", "features"} | (set() if explain == "full" else {"score"})
+    if sees_payloads:
+        hidden = set()
     return {
         **{name: value for name, value in stage.items() if name not in hidden},
         "findings": [{k: v for k, v in f.items() if k not in hidden} for f in stage["findings"]],
@@ -111,7 +119,7 @@ def _stage(stage: dict[str, Any], explain: str, sees_payloads: bool) -> dict[str
 
 def _outcome(row: Any, explain: str, sees_payloads: bool) -> dict[str, Any]:
     said = json.loads(bytes(row["entry"]).partition(b"\n")[0])
-    body = json.loads(row["body"]) if row["body"] else {}
+    body = _body(row)
     made = {
         "kind": row["kind"],
         "seq": row["seq"],
@@ -141,13 +149,15 @@ async def get_receipt(ask: Ask) -> Reply:
         head = await connection.fetchrow(SQL.head, ask.tenant)
         tree = StoredTree(connection, ask.tenant, head["size"])
         path = await tree.inclusion(row["seq"])
-        note = services.sign_note(head["origin"], checkpoint(head["origin"], head["size"], await tree.root(head["size"])))
-        keys = await _keys(connection, tree, ask.tenant, note)
+        root = await tree.root(head["size"])
+        note = services.sign_note(head["origin"], checkpoint(head["origin"], head["size"], root))
+        signer = json.loads(bytes(row["entry"]).partition(b"\n")[0])["kid"]
+        keys = await _keys(connection, tree, ask.tenant, note, signer)
     if form == "tlog-proof":
         text = proofs.format_proof(row["seq"], path, note)
         return Reply(body=text.encode(), headers=[(b"content-type", b"text/plain; charset=utf-8")])
     is_person = may(ask.principal.role, P.READ_DECISIONS)
-    body = json.loads(row["body"]) if row["body"] else {}
+    body = _body(row)
     opened = body.get("openings", {}) if may(ask.principal.role, P.READ_PAYLOADS) or not is_person else {}
     if not is_person:
         opened = {name: opened[name] for name in ("inputs", "digest") if name in opened}
@@ -167,17 +177,19 @@ async def get_receipt(ask: Ask) -> Reply:
     return Reply(body=made)
 
 
-async def _keys(connection: Connection, tree: StoredTree, tenant: str, note: str) -> dict[str, str]:
-    """The log's key rows, each with its proof under the same checkpoint, by the key's id."""
-    rows = await connection.fetch(SQL.key_rows, tenant)
+async def _keys(connection: Connection, tree: StoredTree, tenant: str, note: str, signer: str) -> dict[str, str]:
+    """Genesis and the row that added `signer`, each with its proof under the same checkpoint: who signs is proven too."""
     made = {}
-    for row in rows[:MAX_KEY_ROWS]:
+    for row in await connection.fetch(SQL.key_rows, tenant):
         entry = bytes(row["entry"])
         said = json.loads(entry.partition(b"\n")[0])
-        if said["kind"] != "key.add":
+        if said["kind"] == "genesis":
+            name = "root"
+        elif said["kind"] == "key.add" and said["key"]["kid"] == signer:
+            name = str(said["key"]["role"])
+        else:
             continue
-        path = await tree.inclusion(row["seq"])
-        made[str(said["key"]["role"])] = proofs.format_proof(row["seq"], path, note, entry)
+        made[name] = proofs.format_proof(row["seq"], await tree.inclusion(row["seq"]), note, entry)
     return made
 
 

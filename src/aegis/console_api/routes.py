@@ -6,9 +6,11 @@ handler. A role that may not is refused (and recorded) before anything else is s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -24,6 +26,7 @@ from aegis.kernel.problems import Problem
 from aegis.kernel.record import Unavailable
 from aegis.kernel.tenancy import TenantView, UnknownTenant, ViewUnavailable
 from aegis.surfaces.asgi import (
+    DRAINING,
     JSON,
     ClientGone,
     Headers,
@@ -47,12 +50,15 @@ MAX_SEGMENT = 700
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`body` None sends none; bytes are sent as they are, with the `content-type` in `headers`."""
+    """`body` None sends none; bytes are sent as they are, with the `content-type` in `headers`.
+
+    `stream` instead of a body is sent piece by piece, and closed as soon as the client goes or this process drains.
+    """
 
     status: int = 200
     body: Any = None
     headers: Headers = field(default_factory=list)
-    stream: Callable[[Send], Awaitable[None]] | None = None
+    stream: AsyncIterator[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ class Api:
         try:
             reply = await self._reply(scope, receive)
             if reply.stream is not None:
-                return await reply.stream(send)
+                return await streamed(scope, receive, send, reply, identified)
             status, headers = reply.status, list(reply.headers)
             body = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else dumps(reply.body)
             if not any(name == b"content-type" for name, _ in headers) and reply.body is not None:
@@ -178,6 +184,40 @@ class Api:
         if not any(may(principal.role, each) for each in any_of):
             await self._services.refused(principal, f"{route.method} {route.path}")
             raise Problem(403, "auth.role", f"the role {principal.role.value} may not do this")
+
+
+async def streamed(scope: Scope, receive: Receive, send: Send, reply: Reply, identified: tuple[bytes, bytes]) -> None:
+    """Sends the pieces of `reply.stream` until it ends, the client goes, or the process drains."""
+    assert reply.stream is not None
+    await send({"type": "http.response.start", "status": reply.status, "headers": [*reply.headers, identified]})
+    if scope["method"] == "HEAD":
+        return await send({"type": "http.response.body", "body": b""})
+    draining = scope.get("state", {}).get(DRAINING)
+    tasks = [asyncio.create_task(_pump(reply.stream, send)), asyncio.create_task(_gone(receive))]
+    if draining is not None:
+        tasks.append(asyncio.create_task(draining.wait()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        is_gone = tasks[1].done()
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+    if isinstance(ended[0], Exception):
+        log.warning("a stream broke off", exc_info=ended[0])
+    if not is_gone:
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _pump(stream: AsyncIterator[bytes], send: Send) -> None:
+    async with aclosing(stream) as pieces:  # type: ignore[type-var]  # every stream here is a generator
+        async for piece in pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def told(error: Exception) -> Problem:

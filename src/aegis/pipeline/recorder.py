@@ -20,7 +20,7 @@ from aegis.kernel.clock import MicroSeconds, iso
 from aegis.kernel.decision import STAGES, Decision, StageResult
 from aegis.kernel.findings import Finding
 from aegis.kernel.ids import uuid7
-from aegis.kernel.jsontree import JsonTree, canonical
+from aegis.kernel.jsontree import ExactNumber, JsonTree, canonical, dumps
 from aegis.kernel.record import Appended, Draft, Ledger, Usage
 from aegis.kernel.tenancy import TenantView
 from aegis.pipeline.stage import SoFar
@@ -296,13 +296,31 @@ def usage_fields(usage: Usage) -> dict[str, int]:
 
 
 def dump(body: Mapping[str, Any]) -> bytes:
-    """The body's bytes. Numbers that a double can't hold stand as their source text: the body is for reading."""
-    data = orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+    """The body's bytes; numbers as they came in, so that openings lead to their commitments."""
+    data = _bytes(body)
     if len(data) <= BODY_LIMIT:
         return data
     kept = {name: value for name, value in body.items() if name not in ("openings", "answer")}
-    kept |= {"openings": {}, "withheld": "over the size limit"}
-    return orjson.dumps(kept, default=str)
+    return _bytes(kept | {"openings": {}, "withheld": "over the size limit"})
+
+
+def _bytes(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body, default=_simpler, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # whole numbers beyond 64 bits
+        return dumps(_simple(body))
+
+
+def _simpler(value: object) -> Any:
+    return orjson.Fragment(value.source) if isinstance(value, ExactNumber) else str(value)
+
+
+def _simple(value: Any) -> JsonTree:
+    if isinstance(value, Mapping):
+        return {str(name): _simple(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_simple(each) for each in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def codes(findings: Sequence[Finding]) -> tuple[str, ...]:

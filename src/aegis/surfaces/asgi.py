@@ -20,6 +20,8 @@ Headers = list[tuple[bytes, bytes]]
 JSON = (b"content-type", b"application/json")
 PROBLEM = (b"content-type", b"application/problem+json")
 PROBLEM_TYPE = "https://aegis.invalid/problems/"
+DRAINING = "aegis.draining"
+"""In a request's `state`, where the server has one: an asyncio.Event that is set once the process takes nothing new."""
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:

@@ -194,7 +194,7 @@ class ChildPool:
         self._sources = os.pathsep.join(map(str, (Path(aegis.__file__).parent.parent, *sources)))
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._children: set[_Child] = set()
-        self._idle: deque[_Child] = deque()
+        self._idle: list[_Child] = []
         self._waiting: deque[_Request] = deque()
         self._struck: OrderedDict[str, _Strikes] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -307,11 +307,11 @@ class ChildPool:
         return request
 
     def _take(self, key: str) -> _Child | None:
-        """A free child for `key`. One that died while it was free is passed over: its caller loses nothing."""
+        """The free child that worked last, which is the warmest. One that died while it was free is passed over."""
         while self._idle:
             if len(self._idle) == 1 and self._size > 1 and key and self.strikes(key):
                 return None
-            child = self._idle.popleft()
+            child = self._idle.pop()
             if not child.is_dead():
                 return child
             self.tally.idle_deaths += 1

@@ -14,6 +14,7 @@ from aegis.policy.reads import ENTRY, Guard, Reads, entries, entry_text, reads
 from aegis.policy.syntax import Module, Path, module, same
 
 ANSWER = f"{ENTRY}.answer".encode()
+READY = f"{ENTRY}.ready"
 MAX_DEPTH = 128
 _BRACKET = re.compile(r"[\[\](){}]")
 _PARSER = {"parse.rego": "package parse\ntree := rego.parse_module(input.file, input.source)"}
@@ -110,13 +111,12 @@ def _verified(plan: Reads, parser: Parser) -> Reads:
 def _engine(
     sources: Mapping[str, str], bundle: Bundle, packages: tuple[Path, ...], guards: tuple[Guard, ...]
 ) -> Engine:
-    """Compiled: asked once, because OPA compiles at the first question. Raises OpaRefused."""
+    """Compiled: asked once, because OPA compiles at the first question. No rule is evaluated. Raises OpaRefused."""
     added = {f"{guard.name[-1]}.rego": guard.text for guard in guards}
     engine = Engine({**sources, **added, f"{ENTRY}.rego": entry_text(packages, guards)}, bundle.document)
     try:
-        engine.value(ANSWER.decode(), b"{}")
-    except OpaRefused as error:
-        if error.code != "eval_error":
-            engine.close()
-            raise
+        engine.value(READY, b"{}")
+    except OpaRefused:
+        engine.close()
+        raise
     return engine

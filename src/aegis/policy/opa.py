@@ -16,6 +16,7 @@ from aegis.policy.rego_tests import TestOutcome
 DISTRIBUTION = "opa-golib-python-bindings"
 CARRIES = {"0.4.4": "1.20.2"}
 LOAD_MS = 3_000
+COMPILE_MS = 1_000
 YES, NO = b"\x01", b"\x00"
 
 
@@ -71,7 +72,7 @@ class Opa:
         answer = await self._asked(b"E" + digest_bytes + given, self._deadline_ms, key)
         if answer[:1] == b"-":
             frame = b"".join((b"X", digest_bytes, len(archive).to_bytes(4, "big"), archive, given))
-            answer = await self._asked(frame, LOAD_MS, key)
+            answer = await self._asked(frame, self._deadline_ms + COMPILE_MS, key)
         if answer[:1] != b"=":
             raise PolicyFailed("policy.error", "the bundle doesn't compile any more")
         return evaluated(answer[1:])

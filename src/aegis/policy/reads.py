@@ -58,11 +58,16 @@ def entries(modules: Sequence[Module]) -> tuple[Path, ...]:
 
 
 def entry_text(packages: Sequence[Path], guards: Sequence[Guard]) -> str:
-    """The module whose rule `answer` is asked: findings by package, and which guards held."""
+    """The module whose rule `answer` is asked: findings by package, and which guards held. `ready` reads nothing."""
     found = ", ".join(f'"{".".join(package)}": {reference_text((*package, FINDINGS))}' for package in packages)
     awake = [f"awake contains {number} if {reference_text(guard.name)}" for number, guard in enumerate(guards)]
     return "\n".join(
-        [f"package {ENTRY}", f'answer := {{"findings": {{{found}}}, "awake": awake}}', *(awake or ["awake := []"])]
+        [
+            f"package {ENTRY}",
+            f'answer := {{"findings": {{{found}}}, "awake": awake}}',
+            "ready := true",
+            *(awake or ["awake := []"]),
+        ]
     )
 
 

@@ -66,7 +66,6 @@ def embedded_servers() -> Iterator[EmbeddedServers]:
             yield servers
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(servers.postgres.runtime, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

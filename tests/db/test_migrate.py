@@ -38,7 +38,6 @@ def fresh(request: pytest.FixtureRequest) -> Iterator[EmbeddedServers]:
     with servers:
         yield servers
     shutil.rmtree(folder)
-    shutil.rmtree(servers.postgres.runtime)
 
 
 @pytest_asyncio.fixture

@@ -31,7 +31,6 @@ def own_servers(folder: Path) -> Iterator[EmbeddedServers]:
     servers = EmbeddedServers.claim(folder / "data", ServerOptions())
     with servers:
         yield servers
-    shutil.rmtree(servers.postgres.runtime, ignore_errors=True)
 
 
 @pytest.fixture

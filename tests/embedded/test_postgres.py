@@ -188,7 +188,6 @@ def test_a_deep_data_directory_works(folder: Path) -> None:
     servers = EmbeddedServers.claim(deep)
     with servers:
         assert _greeting(servers, "aegis_app").startswith(b"R")
-    shutil.rmtree(servers.postgres.runtime)
 
 
 def test_an_initdb_that_was_broken_off_is_no_obstacle(folder: Path) -> None:
@@ -197,7 +196,6 @@ def test_an_initdb_that_was_broken_off_is_no_obstacle(folder: Path) -> None:
     servers = EmbeddedServers.claim(folder)
     with servers:
         assert not (folder / "postgres.new").exists()
-    shutil.rmtree(servers.postgres.runtime)
 
 
 @pytest.mark.needs_root
@@ -215,7 +213,6 @@ def test_an_ordinary_user_runs_both(folder: Path) -> None:
     def run() -> bytes:
         with EmbeddedServers.claim(folder / "data") as servers:
             answer = _greeting(servers, "aegis_app")
-        shutil.rmtree(servers.postgres.runtime)
         return answer
 
     answer = _as_user(person.pw_uid, person.pw_gid, run)
@@ -228,7 +225,7 @@ from pathlib import Path
 from aegis.embedded.servers import EmbeddedServers
 servers = EmbeddedServers.claim(Path(sys.argv[1]))
 servers.start()
-print(servers.postgres.child.pid, servers.valkey.child.pid, servers.postgres.runtime, flush=True)
+print(servers.postgres.child.pid, servers.valkey.child.pid, flush=True)
 time.sleep(600)
 """
 
@@ -236,7 +233,7 @@ time.sleep(600)
 def test_both_end_when_their_parent_is_killed_and_start_again(folder: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", PARENT, folder], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    postgres, valkey, runtime = parent.stdout.readline().split()
+    postgres, valkey = parent.stdout.readline().split()
     parent.kill()
     parent.wait()
     parent.stdout.close()
@@ -244,7 +241,6 @@ def test_both_end_when_their_parent_is_killed_and_start_again(folder: Path) -> N
         assert _greeting(servers, "aegis_app").startswith(b"R")
         assert not is_running(int(postgres))
         eventually(lambda: not is_running(int(valkey)), "the old Valkey ended")
-    shutil.rmtree(runtime)
 
 
 @pytest.mark.needs_postgres(15)
@@ -253,4 +249,3 @@ def test_the_systems_postgres_serves_as_well(folder: Path) -> None:
     with servers:
         assert servers.postgres.programs.major == 15
         assert _greeting(servers, "aegis_owner").startswith(b"R")
-    shutil.rmtree(servers.postgres.runtime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ class EmbeddedServers:
     def stop(self) -> None:
         self.valkey.stop()
         self.postgres.stop()
+        shutil.rmtree(self.postgres.runtime, ignore_errors=True)
         self.data.release()
 
     def __enter__(self) -> EmbeddedServers:

@@ -38,6 +38,16 @@ KNOWN_TENANTS = 4096
 KNOWN_AGENTS = 10_000
 WAIT_S = 5.0
 CHECKPOINT_EVERY_S = 1.0
+PASSING = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+)
+"""The store is away, or took the transaction back: asking again may help, and nothing was written."""
 
 
 @dataclass(eq=False, slots=True)
@@ -106,7 +116,7 @@ class Committer:
                 change = Transaction(connection, self, tenant)
                 yield change
                 extension = await change.write()
-        except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        except PASSING as error:
             self._heads.pop(tenant, None)
             raise Unavailable(f"couldn't commit: {type(error).__name__}") from error
         if extension is not None:

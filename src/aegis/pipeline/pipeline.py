@@ -87,6 +87,8 @@ class Ran:
     redactions: Sequence[dict[str, Any]] = ()
     findings: tuple[Finding, ...] = ()
     appended: Appended | None = None
+    target_code: str | None = None
+    """The target's own status: an HTTP status, an SQLSTATE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,8 @@ class Pipeline:
         ran = None
         if call.endpoint == "execute" and judged.decision.verdict.may_run:
             ran = await self.runner.run(judged)
+            if ran.effect == "none" and call.approval is not None:
+                await self.approvals.give_back(call, judged.so_far)
         answer = Answer(judged, ran)
         for observe in self.observers:
             observe(answer)

@@ -125,7 +125,15 @@ class Runs:
         )
         appended = await self.record(decided_now(judged), outcome, view)
         await self.settlement.settle(judged, usage)
-        return Ran(result.status, result.effect, shown.output, shown.redactions, outcome.findings, appended)
+        return Ran(
+            result.status,
+            result.effect,
+            shown.output,
+            shown.redactions,
+            outcome.findings,
+            appended,
+            result.target_code,
+        )
 
     async def record(self, decided: Decided, outcome: Outcome, view: TenantView) -> Appended:
         """Appends the outcome, again while the store comes back: what ran must not stay unrecorded."""

@@ -91,6 +91,7 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
         "output": ran.output,
         "redactions": list(ran.redactions),
         "effect": ran.effect,
+        "target_code": ran.target_code,
         "findings": [*body["findings"], *(found.public() for found in ran.findings)],
     }
     if ran.appended is not None:

@@ -105,14 +105,14 @@ def verify_log_command(
         since = None if fresh_since is None else from_iso(fresh_since)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--fresh-since") from None
-    with _progress() as progress:
+    with progress() as advance:
         report = verify_log(
             path,
             vkeys,
             held=[(f"the checkpoint in {file}", _held(file)) for file in held],
             row_signatures=row_sigs,
             fresh_since=since,
-            progress=progress,
+            progress=advance,
         )
     if fork_evidence is not None and report.fork is not None:
         fork_evidence.write_text(json.dumps({"log": report.origin, "notes": report.fork}, indent=1) + "\n", "utf-8")
@@ -212,7 +212,7 @@ def _plain(text: str) -> str:
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[int, int], None] | None]:
+def progress() -> Iterator[Callable[[int, int], None] | None]:
     """A bar on standard error once the work takes over 2 s; nothing where that is no terminal."""
     if not sys.stderr.isatty():
         yield None

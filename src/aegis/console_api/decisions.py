@@ -178,7 +178,7 @@ async def get_receipt(ask: Ask) -> Reply:
 
 
 async def _keys(connection: Connection, tree: StoredTree, tenant: str, note: str, signer: str) -> dict[str, str]:
-    """Genesis and the row that added `signer`, each with its proof under the same checkpoint: who signs is proven too."""
+    """Genesis and the row that added `signer`, proven to stand under the same checkpoint."""
     made = {}
     for row in await connection.fetch(SQL.key_rows, tenant):
         entry = bytes(row["entry"])

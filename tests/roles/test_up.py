@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,17 @@ def test_a_misspelt_setting_is_one_line() -> None:
             "aegis: couldn't read AEGIS_GATEWAY__PROT: no such setting; "
             "did you mean gateway.port (AEGIS_GATEWAY__PORT)?\n"
         )
+
+
+@pytest.mark.skipif(find_spec("regorus") is not None, reason="needs a machine without the second policy engine")
+def test_a_policy_engine_that_is_missing_is_one_line_with_how_to_get_it() -> None:
+    with _directory() as data:
+        without = Up(data, environment={"AEGIS_POLICY__ENGINE": "regorus"})
+        assert without.process.wait(PATIENCE_S) == 1
+        assert without.said().count("\n") == 1
+        assert "couldn't find the policy engine regorus" in without.said()
+        assert "pip install" in without.said()
+        assert not data.exists()
 
 
 @pytest.mark.parametrize("name", ["gateway", "valkey", "postgres"])

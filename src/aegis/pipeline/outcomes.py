@@ -113,7 +113,8 @@ class Outcomes:
             raise Problem(409, "outcome.not_allowed", f"this decision was {row['verdict']}: nothing may have run")
         if row["outcome_due"] is None:
             raise Problem(409, "outcome.none", "this decision was asked for without an outcome")
-        return row  # type: ignore[no-any-return]
+        found: Mapping[str, Any] = row
+        return found
 
     async def _body(self, tenant: str, seq: int) -> dict[str, Any]:
         async with self.database.scope(tenant) as connection:
@@ -178,7 +179,8 @@ def _decided(tenant: str, decision_id: str, row: Mapping[str, Any], *, is_closed
 
 
 def _openings(row: Mapping[str, Any]) -> dict[str, Any]:
-    return json.loads(row["body"])["openings"] if row["body"] else {}
+    found: dict[str, Any] = json.loads(row["body"])["openings"] if row["body"] else {}
+    return found
 
 
 def _opening(row: Mapping[str, Any], name: str) -> Any:
@@ -186,5 +188,6 @@ def _opening(row: Mapping[str, Any], name: str) -> Any:
 
 
 def _limits_read(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    state = _opening(row, "state") or {}
-    return state.get("rate_limit", {})
+    state: dict[str, Any] = _opening(row, "state") or {}
+    found: dict[str, Any] = state.get("rate_limit", {})
+    return found

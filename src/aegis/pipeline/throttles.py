@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import cast
 
 from aegis.kernel.call import Call
 from aegis.kernel.clock import MicroSeconds, iso
@@ -47,7 +48,7 @@ class Throttles:
 
 
 def _draft(summed: Summed) -> Draft:
-    tenant, agent = summed.caller  # type: ignore[misc]
+    tenant, agent = cast(tuple[str, str], summed.caller)
     codes = tuple(code for code, _ in summed.codes)
     return Draft(
         tenant=tenant,

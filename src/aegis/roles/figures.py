@@ -24,9 +24,7 @@ STALE_S = 5.0
 class Figures:
     """Of this process alone. No label holds a tenant, an agent or a word of a caller's."""
 
-    def __init__(
-        self, *, committer: Committer, memo: Memo | None, analysts: ChildPool, refusals: Counter[str]
-    ) -> None:
+    def __init__(self, *, committer: Committer, memo: Memo | None, analysts: ChildPool, refusals: Counter[str]) -> None:
         self._registry = CollectorRegistry()
         self._committer, self._memo, self._analysts, self._refusals = committer, memo, analysts, refusals
         self._decisions = Counted("aegis_decisions", "Decisions by verdict.", ("verdict",), registry=self._registry)

@@ -25,8 +25,8 @@ from aegis.behavior.follower import BaselineFollower
 from aegis.behavior.peers import Peers
 from aegis.children.pool import ChildPool
 from aegis.config import Config
-from aegis.console_api.app import Services
 from aegis.console_api.app import build as console
+from aegis.console_api.services import Services
 from aegis.db.database import Database
 from aegis.execution.credentials import Credentials, EnvironmentSecrets, FileSecrets, SealedSecrets
 from aegis.execution.network import Guard
@@ -83,6 +83,7 @@ from aegis.tenants.settle import Settling
 from aegis.tenants.views import Views
 from aegis.surfaces.asks import priced
 
+JWKS_BYTES, JWKS_S = 256 * 1024, 3.0
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -175,7 +176,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         own_issuer=installation,
         audience=AUDIENCE,
         issuers=IssuerDirectory(database, now_us),
-        key_sets=KeySets(guard.fetch, now_us),
+        key_sets=KeySets(lambda url: guard.fetch(url, JWKS_BYTES, JWKS_S), now_us),
         clock=now_us,
     )
     sessions = Sessions(database, keys.token_seed, now_us)

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,14 @@ from aegis.db.statements import statements
 from aegis.kernel.clock import now_us
 from aegis.kernel.ids import uuid7
 from aegis.kernel.record import Unavailable
+from aegis.kernel.tenancy import UnknownTenant, ViewUnavailable
 from aegis.pipeline.idempotency import Idempotency
 from aegis.pipeline.outcomes import Closer
 from aegis.pipeline.recorder import Recorder
 from aegis.quota.valkey import baseline_key
 from aegis.roles.front import READY
 from aegis.tenants.processes import Processes
-from aegis.tenants.views import UnknownTenant, Views, ViewUnavailable
+from aegis.tenants.views import Views
 
 SQL = statements("aegis.behavior", "events.sql")
 FOLLOWER = "baselines"
@@ -76,7 +77,7 @@ async def _live(config: Config, channel: socket.socket | None) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def build(config: Config, stack: AsyncExitStack) -> tuple[Awaitable[None], ...]:
+async def build(config: Config, stack: AsyncExitStack) -> tuple[Coroutine[Any, Any, None], ...]:
     """The loops of a worker. Raises what can't be had."""
     keys = log_keys.load(Path(config.keys.dir), create=False)
     database = await Database.connect(
@@ -93,9 +94,7 @@ async def build(config: Config, stack: AsyncExitStack) -> tuple[Awaitable[None],
     stack.push_async_callback(committer.close)
     await committer.start()
     closer = Closer(database, Recorder(committer, os.urandom), now_us)
-    baselines = Baselines(
-        database, client, BaselineFollower(database, client, baseline_key)
-    )
+    baselines = Baselines(database, client, BaselineFollower(database, client, baseline_key))
     sweeping = Sweeping(database, Idempotency(database, processes.id))
     return (
         _forever("baselines", baselines.follow, IDLE_S),

@@ -30,17 +30,18 @@ class Members:
         self.errors.append(FieldError(f"{self.path}/{name.replace('~', '~0').replace('/', '~1')}", message))
 
     def text(self, name: str, *, required: bool = False, limit: int = 4096, least: int = 0) -> str | None:
-        value = self._typed(name, str, required)
+        value: str | None = self._typed(name, str, required)
         if value is not None and not least <= len(value) <= limit:
             self.wrong(name, f"expected {least} to {limit} characters, got {len(value)}")
             return None
         return value
 
     def flag(self, name: str) -> bool | None:
-        return self._typed(name, bool, False)
+        value: bool | None = self._typed(name, bool, False)
+        return value
 
     def whole(self, name: str, *, least: int = 0, most: int = 2**53 - 1, required: bool = False) -> int | None:
-        value = self._typed(name, int, required)
+        value: int | None = self._typed(name, int, required)
         if value is not None and not least <= value <= most:
             self.wrong(name, f"expected {least} to {most}, got {value}")
             return None
@@ -56,14 +57,15 @@ class Members:
         return float(value)
 
     def choice(self, name: str, words: Collection[str], *, required: bool = False) -> str | None:
-        value = self._typed(name, str, required)
+        value: str | None = self._typed(name, str, required)
         if value is not None and value not in words:
             self.wrong(name, f"expected one of {', '.join(words)}")
             return None
         return value
 
     def object(self, name: str, *, required: bool = False) -> dict[str, JsonTree] | None:
-        return self._typed(name, dict, required)
+        value: dict[str, JsonTree] | None = self._typed(name, dict, required)
+        return value
 
     def texts(self, name: str, *, limit: int = 1000) -> tuple[str, ...] | None:
         value = self._typed(name, list, False)

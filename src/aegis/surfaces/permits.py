@@ -1,9 +1,9 @@
 """Permits: what a tool can check before it acts for an agent. A C2SP signed note, under a key of its own.
 
-    aegis.permit/1
-    {"action_digest":"sha256:...","aud":"sql.query","decision_id":"...","exp":"...","jti":"..."}
+aegis.permit/1
+{"action_digest":"sha256:...","aud":"sql.query","decision_id":"...","exp":"...","jti":"..."}
 
-    — <installation>/permit <signature>
+— <installation>/permit <signature>
 """
 
 from __future__ import annotations

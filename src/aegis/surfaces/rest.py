@@ -21,7 +21,7 @@ from aegis.kernel.ids import uuid7
 from aegis.kernel.jsontree import JsonTree, dumps
 from aegis.kernel.problems import Problem
 from aegis.kernel.record import Usage
-from aegis.kernel.tenancy import TenantView
+from aegis.kernel.tenancy import TenantView, ViewUnavailable
 from aegis.pipeline.idempotency import Idempotency, Stored
 from aegis.pipeline.outcomes import Outcomes, Report
 from aegis.pipeline.pipeline import Answer, Pipeline, ViewSource
@@ -44,7 +44,6 @@ from aegis.surfaces.asgi import (
 )
 from aegis.surfaces.probes import Probes
 from aegis.surfaces.session_desk import SessionDesk
-from aegis.tenants.views import ViewUnavailable
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Door = Callable[[Scope, Principal, TenantView, dict[str, JsonTree], int], Awaitable[tuple[int, bytes, Headers]]]
@@ -85,6 +84,10 @@ class Rest:
             "/v1/sessions": (self._open_session, Permission.OPEN_SESSION),
         }
 
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             return await self._rest(scope, receive, send)
@@ -99,16 +102,14 @@ class Rest:
         identified = (b"x-request-id", request_id(scope))
         try:
             status, body, answered = await self._answer(scope, receive, headers_of(scope), *known)
-        except Problem as problem:
-            status, body, answered = problem.status, problem_body(problem), problem_headers(problem)
-            decision_id = problem.members.get("decision_id")
-            if isinstance(decision_id, str):
-                answered.append((b"x-aegis-decision-id", decision_id.encode()))
         except ClientGone:
             return
-        except Exception as error:  # a fault of ours, told without its text
-            problem = fault(error)
-            status, body, answered = problem.status, problem_body(problem), problem_headers(problem)
+        except Exception as error:
+            told = error if isinstance(error, Problem) else fault(error)
+            status, body, answered = told.status, problem_body(told), problem_headers(told)
+            decision_id = told.members.get("decision_id")
+            if isinstance(decision_id, str):
+                answered.append((b"x-aegis-decision-id", decision_id.encode()))
         answered.append(identified)
         await respond(send, status, body, answered)
 
@@ -244,4 +245,4 @@ def wants_receipt(scope: Scope) -> bool:
     word = given["receipt"][-1]
     if word not in ("none", "full"):
         raise Problem(422, "request.invalid", "receipt: expected none or full")
-    return word == "full"
+    return bool(word == "full")

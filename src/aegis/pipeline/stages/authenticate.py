@@ -30,7 +30,9 @@ class Facts:
         if self.session is None:
             return None if self.team is None else Session(None, self.team)
         user = self.session.user
-        return Session(self.session.id, self.session.team or self.team, user and user.id, user.known if user else None)
+        return Session(
+            self.session.id, self.session.team or self.team, user.id if user else None, user.known if user else None
+        )
 
 
 class Authenticate:

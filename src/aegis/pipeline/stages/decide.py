@@ -79,7 +79,7 @@ def risk_ppm(findings: Iterable[Finding], weights: Weights) -> int:
         1 - min(1.0, getattr(weights, area) * (1 - prod(1 - score for score in sorted(area_scores))))
         for area, area_scores in sorted(scores.items())
     )
-    return round((1 - kept) * MILLION)
+    return int(round((1 - kept) * MILLION))
 
 
 def by_threshold(risk: int, thresholds: Thresholds) -> Verdict:

@@ -22,6 +22,7 @@ TIMEOUT_S = 30.0
 TRIES = 5
 WAIT_S = 1.0
 MAX_NOTE_BYTES = 64 * 1024
+MAX_KEYS_BYTES = 16 * 1024 * 1024
 AWAY = (408, 425, 429, 502, 503, 504)
 
 
@@ -109,8 +110,17 @@ def export(directory: Path, url: str | None, token: str | None, credentials: Pat
         raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"couldn't write {directory}: {error.strerror}") from None
-    (directory / "keys.json").write_bytes(source.read("keys", 16 * 1024 * 1024))
     click.echo(f"wrote {head.size} rows of {head.origin} to {directory}")
+    click.echo(f"the server gives this as its key: {_key(source)}")
+
+
+def _key(source: Source) -> str:
+    """What the server calls its log's verifier key: to compare with the one that was handed out at the beginning."""
+    try:
+        key = str(json.loads(source.read("keys", MAX_KEYS_BYTES))["log"])
+    except (ValueError, KeyError, TypeError):
+        raise click.ClickException("couldn't read the keys: expected JSON with the member log") from None
+    return "".join(c for c in key if c.isprintable())[:1000]
 
 
 def _counted(entries: Iterator[bytes], size: int, advance: Any) -> Iterator[bytes]:

@@ -131,7 +131,8 @@ def _agent(ask: Ask, *, required: bool) -> tuple[Members, dict[str, Any]]:
     if name is not None and (not name.isprintable() or name != name.strip()):
         members.wrong("name", "expected printable characters without blanks around them")
     labels = members.object("labels")
-    if labels is not None and (len(labels) > 64 or not all(isinstance(v, str) and len(v) <= 256 for v in labels.values())):
+    fits = all(isinstance(value, str) and len(value) <= 256 for value in (labels or {}).values())
+    if labels is not None and (len(labels) > 64 or not fits):
         members.wrong("labels", "expected at most 64 strings of at most 256 characters")
     team = members.text("team", limit=64)
     given = {
@@ -435,8 +436,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/keys/{id}", get_key, P.MANAGE_PEOPLE, "one key"),
     Route("DELETE", "/v1/keys/{id}", drop_key, P.MANAGE_PEOPLE, "revokes a key", status=204),
     Route("GET", "/v1/users", list_users, P.READ_SETUP, "lists people", query=_ID),
-    Route("POST", "/v1/users", add_user, P.MANAGE_PEOPLE, "makes a person", members=("email", "password", "role", "team"),
-          takes="json", status=201),
+    Route("POST", "/v1/users", add_user, P.MANAGE_PEOPLE, "makes a person",
+          members=("email", "password", "role", "team"), takes="json", status=201),
     Route("GET", "/v1/users/{id}", get_user, P.READ_SETUP, "one person"),
     Route("PATCH", "/v1/users/{id}", change_user, P.MANAGE_PEOPLE, "changes a person",
           members=("password", "role", "team"), takes="json"),
@@ -453,7 +454,7 @@ ROUTES: tuple[Route, ...] = (
           takes="json", status=201),
     Route("PATCH", "/v1/tenants/{id}", change_tenant, P.MANAGE_TENANTS, "suspends a tenant, or takes it up again",
           members=("status",), takes="json"),
-    Route("POST", "/v1/auth/token", token, None, "signs on", members=("email", "password", "id", "secret"), takes="json",
-          is_public=True),
+    Route("POST", "/v1/auth/token", token, None, "signs on", members=("email", "password", "id", "secret"),
+          takes="json", is_public=True),
     Route("POST", "/v1/auth/revoke", revoke, None, "ends a credential", members=("credential", "reason"), takes="json"),
 )  # fmt: skip

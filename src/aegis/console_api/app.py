@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from aegis.console_api import accounts, audit_log, control, decisions, documents, health, openapi, policies, sessions, stream
+from aegis.console_api import (
+    accounts,
+    audit_log,
+    control,
+    decisions,
+    documents,
+    health,
+    openapi,
+    policies,
+    sessions,
+    stream,
+)
 from aegis.console_api.routes import Api, Route, unsupported
 from aegis.console_api.services import Services
 from aegis.identity.roles import Permission

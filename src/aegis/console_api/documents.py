@@ -330,7 +330,8 @@ ROUTES: tuple[Route, ...] = (
     *_routes(CONTRACTS, "/v1/contracts", Permission.MANAGE_CONTRACTS, CONTRACT),
     Route("GET", "/v1/settings", get_settings, Permission.READ_SETUP, "the tenant's settings"),
     Route(
-        "PUT", "/v1/settings", put_settings, Permission.MANAGE_SETTINGS, "merges settings", members=SETTINGS, takes="json"
+        "PUT", "/v1/settings", put_settings, Permission.MANAGE_SETTINGS, "merges settings",
+        members=SETTINGS, takes="json",
     ),
     Route(
         "PUT", "/v1/secrets/{name}", put_secret, Permission.MANAGE_UPSTREAMS, "keeps a secret, sealed",

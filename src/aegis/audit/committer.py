@@ -205,10 +205,25 @@ class Committer:
                     _fail(waiting, Stale(head.kill_epoch))
                 else:
                     mine.append(waiting)
-            if mine:
-                live += mine
-                extensions.append(self.extend(head, [(waiting.draft, waiting.gseq) for waiting in mine]))
+            try:
+                placed = self._placed(head, mine)
+            except (ValueError, TypeError):  # a row that the format refuses must not fail its neighbours either
+                mine = [waiting for waiting in mine if self._fits(head, waiting)]
+                placed = self._placed(head, mine)
+            live += mine
+            extensions += placed
         return live, extensions
+
+    def _placed(self, head: Head, mine: list[_Waiting]) -> list[Extension]:
+        return [self.extend(head, [(waiting.draft, waiting.gseq) for waiting in mine])] if mine else []
+
+    def _fits(self, head: Head, waiting: _Waiting) -> bool:
+        try:
+            self._placed(head, [waiting])
+        except (ValueError, TypeError) as error:
+            _fail(waiting, Unavailable(f"the row was refused: {type(error).__name__}"))
+            return False
+        return True
 
     def extend(self, head: Head, drafts: Sequence[tuple[Draft, int]]) -> Extension:
         return heads.extend(head, drafts, self._keys, self.vkey(head.origin), self._instance, self._clock())

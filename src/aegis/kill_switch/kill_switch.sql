@@ -1,6 +1,7 @@
 -- name: hold_tenant
--- Locks the tenant's row before its log's head: the order in which every change takes them.
-SELECT id FROM control.tenants WHERE id = $1 FOR UPDATE;
+-- Locks the tenant's row before its log's head: the order in which every change takes them. Not FOR UPDATE: rows that
+-- are appended meanwhile hold the head and refer to the tenant, and the two would wait for each other.
+SELECT id FROM control.tenants WHERE id = $1 FOR NO KEY UPDATE;
 
 -- name: engage
 -- The switch of scope $2 under epoch $3; engaging again renews it.

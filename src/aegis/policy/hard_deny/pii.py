@@ -169,7 +169,8 @@ def _limit(arguments: Mapping[str, Any]) -> int | None:
 
 
 def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterator[Found]:
-    if not tool_words & _TAKES:
+    doing = tool_words | _request_words(arguments)
+    if not doing & _TAKES:
         return
     persons = _of_persons(tool_words, arguments)
     columns = [
@@ -195,7 +196,7 @@ def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterato
         for n, v in _flat(arguments)
     )
     many_ids = any(n in ("ids", "id") and isinstance(v, list) and len(v) >= MANY for n, v in arguments.items())
-    exports = bool(tool_words & _EXPORTS)
+    exports = bool(doing & _EXPORTS)
     if limit is not None and limit >= MANY and (limit > 0):
         yield "pii.bulk_export", {"count": str(limit)}
     elif limit is not None and 0 < limit < MANY:
@@ -208,6 +209,15 @@ def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterato
         or (personal and "filter" in arguments and not arguments["filter"] and not narrowed)
     ):
         yield "pii.bulk_export", {"count": "all"}
+
+
+def _request_words(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """What an HTTP request does, where the call is one: a GET gets, and `/customers/export` exports."""
+    method, path = arguments.get("method"), arguments.get("path", arguments.get("url"))
+    if not isinstance(method, str) or not isinstance(path, str):
+        return frozenset()
+    last = re.split(r"[?#]", path, maxsplit=1)[0].rstrip("/").rpartition("/")[2]
+    return frozenset([method.lower(), *_words_of(last)])
 
 
 def _is_narrowed(arguments: Mapping[str, Any]) -> bool:

@@ -37,10 +37,10 @@ class Opa:
         )
         self.name = engine_name()
 
-    async def start(self) -> None:
-        """Raises ChildUnavailable, in one line with the way to get OPA where it is missing."""
+    async def start(self, *, first: int | None = None) -> None:
+        """As a pool's. Raises ChildUnavailable, in one line with the way to get OPA where it is missing."""
         try:
-            await self.pool.start()
+            await self.pool.start(first=first)
         except ChildUnavailable as error:
             if "opa_bindings" not in str(error):
                 raise

@@ -43,7 +43,7 @@ from aegis.kill_switch.acknowledge import Obedience
 from aegis.kill_switch.in_flight import InFlight
 from aegis.kill_switch.spool import Spool
 from aegis.kill_switch.switches import Switches
-from aegis.pipeline import analysis_child
+from aegis.pipeline import analysts as children
 from aegis.pipeline.idempotency import Idempotency
 from aegis.pipeline.outcomes import Outcomes
 from aegis.pipeline.pipeline import Pipeline
@@ -131,7 +131,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
 
     analysts = ChildPool(
         name="analysis",
-        target="aegis.pipeline.analysis_child:serve",
+        target=children.TARGET,
         size=config.children.analysis_count,
         deadline_ms=config.children.analysis_deadline_ms,
         memory_bytes=config.children.analysis_memory_bytes,
@@ -143,7 +143,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     )
     stack.push_async_callback(analysts.close)
     stack.push_async_callback(engine.close)
-    await asyncio.gather(analysts.start(), engine.start())
+    await asyncio.gather(analysts.start(first=1), engine.start(first=1))
     bundles = PolicyStore(database)
     memo = Memo(config.policy.memo_entries) if config.policy.memo else None
     policies = Policy(engine, bundles, memo=memo, deadline_ms=config.children.policy_deadline_ms)
@@ -194,8 +194,8 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     limits = Limits()
     peers = Peers()
     scanner = RuleScanner()
-    parsers = analysis_child.Analysts(analysts, analysis_child.PARSE)
-    inspectors = analysis_child.Analysts(analysts, analysis_child.INSPECT)
+    parsers = children.Analysts(analysts, children.PARSE)
+    inspectors = children.Analysts(analysts, children.INSPECT)
     far = FarInspection(inspectors)
     execution = Execution.over(
         guard,

@@ -16,7 +16,7 @@ from aegis.inspection.secrets import Redacted, redact
 from aegis.kernel.findings import finding
 from aegis.kernel.jsontree import JsonError, JsonTree, dumps, parse
 from aegis.kernel.tenancy import Tool
-from aegis.pipeline.analysis_child import Analysts
+from aegis.pipeline.analysts import Analysts
 from aegis.pipeline.run import Shown
 from aegis.pipeline.stages.inference import texts
 

@@ -20,7 +20,7 @@ from aegis.kernel.codes import CODES
 from aegis.kernel.findings import Finding, finding
 from aegis.kernel.jsontree import dumps
 from aegis.kernel.tenancy import Agent
-from aegis.pipeline.analysis_child import Analysts
+from aegis.pipeline.analysts import Analysts
 from aegis.pipeline.stage import SoFar
 from aegis.pipeline.stages.policy_input import amounts_to, named_by, policy_input
 from aegis.policy.evaluate import Policy as Policies

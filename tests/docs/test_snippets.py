@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, running: Running) ->
     if page.name != "README.md":
         to_run = SETUP + to_run
     printed = run(to_run, running)
-    for before, fence in zip(blocks, blocks[1:], strict=False):
+    for before, fence in pairwise(blocks):
         if "output" in fence.words:
             lacking = missing(fence, printed[before.place])
             assert lacking is None, f"{fence.place}: expected {lacking!r} in\n{printed[before.place]}"
@@ -58,7 +60,8 @@ def run(blocks: list[Fence], running: Running) -> dict[str, str]:
             try:
                 status = shell.wait(LIMIT_S)
             finally:
-                os.killpg(shell.pid, signal.SIGKILL)  # what the page left running in the background
+                with suppress(ProcessLookupError):
+                    os.killpg(shell.pid, signal.SIGKILL)  # what the page left running in the background
         text = output.read_text("utf-8", "replace")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from string import Template
 
 import asyncpg
 
-from aegis.demo.targets import PEOPLE, Standing
+from aegis.demo.targets import ORDERS, PEOPLE, Standing
 from aegis.embedded.account import server_account
 from aegis.embedded.binaries import find_postgres
 from aegis.embedded.places import make_reachable, program_places, runtime_dir
@@ -15,13 +16,13 @@ from aegis.embedded.postgres import Postgres
 
 _LOGGING = "log_statement = 'all'\nlog_line_prefix = 'by %a: '\n"
 _WITNESS = "witness"
-_TABLES = f"""
+_TABLES = """
 CREATE TABLE customers (id int PRIMARY KEY, name text NOT NULL, email text NOT NULL, phone text NOT NULL);
 INSERT INTO customers
 SELECT n, 'Customer ' || n, 'customer' || n || '@example.com', '+49 30 ' || lpad(n::text, 7, '0')
-FROM generate_series(1, {PEOPLE}) n;
+FROM generate_series(1, $people) n;
 CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL REFERENCES customers, total numeric NOT NULL);
-INSERT INTO orders SELECT n, 1 + n % {PEOPLE}, (n % 90) + 9.90 FROM generate_series(1, 400) n;
+INSERT INTO orders SELECT n, 1 + n % $people, (n % 90) + 9.90 FROM generate_series(1, $orders) n;
 """
 
 
@@ -60,7 +61,7 @@ class CustomerDatabase:
 
     async def fill(self) -> None:
         self._connection = await asyncpg.connect(self.url, server_settings={"application_name": _WITNESS})
-        await self._connection.execute(_TABLES)
+        await self._connection.execute(Template(_TABLES).substitute(people=PEOPLE, orders=ORDERS))
 
     async def close(self) -> None:
         if self._connection is not None:

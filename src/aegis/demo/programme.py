@@ -6,19 +6,18 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aegis.demo import evidence
-from aegis.demo.client import Client, Unexpected
+from aegis.demo.client import Client
 from aegis.demo.customers import CustomerDatabase
-from aegis.demo.installation import WORKERS, Installation, NotRunning
+from aegis.demo.installation import WORKERS, Installation
 from aegis.demo.play import ACTS, SET_UP, Act, SetUp
 from aegis.demo.stage import Cast, Figures, Line, Stage, set_up
-from aegis.demo.targets import Town
+from aegis.demo.targets import Target, Town
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +33,21 @@ class Performed:
 
 
 @dataclass(frozen=True, slots=True)
+class Running:
+    """What is left running with --keep."""
+
+    url: str
+    credentials: Path
+    agent_token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Watching:
     """`progress`: a sentence on what goes on; `line`: a step is over; `stay`: awaited with everything running."""
 
     progress: Callable[[str], None]
     line: Callable[[Line], None]
-    stay: Callable[[Any, Path], Any] | None = None
+    stay: Callable[[Performed, Running], Awaitable[None]] | None = None
 
 
 def perform(watching: Watching, acts: Sequence[Act] = ACTS, plan: SetUp = SET_UP) -> Performed:
@@ -85,7 +93,7 @@ async def _evening(
             admin, plan, targets_url=town.url, database_url=database.url, workspace=str(town.workspace.directory)
         )
         agent = await stack.enter_async_context(Client(url, token))
-        targets = {
+        targets: dict[str, Target] = {
             "database": database,
             "crm": town.crm,
             "workspace": town.workspace,
@@ -97,8 +105,6 @@ async def _evening(
         async for line in stage.perform(acts):
             watching.progress(line.act)
             over(line)
-        for name, target in targets.items():
-            watching.progress(f"asking the {name}")
         watching.progress("exporting the log")
         exported = await evidence.export(admin, folder / "log")
         says = f"{exported.size} rows"
@@ -125,5 +131,5 @@ async def _evening(
             over(line)
         performed = Performed(lines, stage.figures, exported.size, time.monotonic() - began)
         if watching.stay is not None:
-            await watching.stay(performed, credentials, token, aegis.folder)
+            await watching.stay(performed, Running(url, aegis.folder / "credentials.json", token))
     return performed

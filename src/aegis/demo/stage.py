@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aegis.demo.client import Client, Reply, Unexpected
-from aegis.demo.play import INTENT, Act, Approve, Call, Kill, Refused, Runs, Scan, SetUp, Step, Waits
+from aegis.demo.play import INTENT, Act, Approve, Ask, Call, Kill, Refused, Runs, Scan, SetUp, Step, Waits
 from aegis.demo.stopping import Stopped, stop_while_running
 from aegis.demo.targets import CRM_KEY, Crm, Standing, Target
 
@@ -27,7 +25,7 @@ class Line:
     verdict: str
     rule: str
     says: str
-    took_s: float
+    took_s: float | None = None
     wrong: str = ""
 
 
@@ -39,7 +37,7 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """Who acts. `url`: where the targets are; `database`: the URL of the customers' database."""
+    """Who acts, and on what."""
 
     admin: Client
     agent: Client
@@ -69,7 +67,7 @@ class Stage:
                 try:
                     yield await self._step(act.title, step)
                 except Unexpected as error:
-                    yield Line(act.title, step.title, "", "", "", "", 0.0, str(error))
+                    yield Line(act.title, step.title, "", "", "", "", None, str(error))
 
     async def _step(self, act: str, step: Step) -> Line:
         match step:
@@ -81,12 +79,14 @@ class Stage:
                 return await self._approve(act, step)
             case Kill():
                 return await self._kill(act, step)
+            case Ask():
+                return await self._ask(act, step)
 
     # ------------------------------------------------------------------ calls
 
     async def _call(self, act: str, call: Call) -> Line:
         before = await self._standings()
-        body = {"session_id": self._session, "tool": call.tool, "arguments": call.arguments}
+        body: dict[str, Any] = {"session_id": self._session, "tool": call.tool, "arguments": call.arguments}
         if call.approved and self._approval is not None:
             body["approval"] = self._approval
         reply = await self._cast.agent.ask("POST", "/v1/execute", body)
@@ -94,11 +94,10 @@ class Stage:
         if reply.overhead_us is not None:
             self.figures.overheads_us.append(reply.overhead_us)
         said = reply.body if isinstance(reply.body, dict) else {}
-        wrong = (
-            _ran_wrong(call, call.expect, reply, before, after)
-            if isinstance(call.expect, Runs)
-            else (_refused_wrong(call.expect, reply, before, after))
-        )
+        if isinstance(call.expect, Runs):
+            wrong = _ran_wrong(call, call.expect, reply, before, after)
+        else:
+            wrong = _refused_wrong(call.expect, reply, before, after)
         if isinstance(call.expect, Waits) and said.get("approval"):
             self._approval = said["approval"]["id"]
         rule = said.get("rule") or ", ".join(_codes(said)) or ""
@@ -157,13 +156,18 @@ class Stage:
         asked = f"PUT /v1/kill-switches/tool:{kill.tool}"
         return Line(act, kill.title, asked, "kill", stopped.rule, stopped.says, stopped.answered_s, stopped.wrong)
 
+    async def _ask(self, act: str, ask: Ask) -> Line:
+        standing = await self._cast.targets[ask.at].standing()
+        wrong = "" if standing.holds == ask.holds else f"expected {ask.holds}, got {standing.holds}"
+        return Line(act, ask.title, f"the {ask.at} itself", "", "", standing.says, None, wrong)
+
 
 async def set_up(admin: Client, plan: SetUp, *, targets_url: str, database_url: str, workspace: str) -> str:
     """Secrets, upstreams, tools and the agent. Answers the agent's token. Raises Unexpected."""
     for ref, value in SECRETS.items():
         await admin.put("/v1/secrets", ref, {"value": value})
     for name, (kind, path, ref) in plan.upstreams.items():
-        body = {"kind": kind, "url": database_url if kind == "sql" else targets_url + path}
+        body: dict[str, Any] = {"kind": kind, "url": database_url if kind == "sql" else targets_url + path}
         await admin.put("/v1/upstreams", name, body | ({"credential": {"ref": ref}} if ref else {}))
     for name, tool in plan.tools.items():
         await admin.put("/v1/tools", name, tool)

@@ -23,7 +23,7 @@ from aegis.kill_switch.acknowledge import Obedience
 from aegis.kill_switch.in_flight import InFlight
 from aegis.kill_switch.judge import CallScope
 from aegis.kill_switch.spool import Spool
-from aegis.kill_switch.switches import Switches
+from aegis.kill_switch.switches import SQL, Switches
 from aegis.tenants.accounts import NewTenant
 from aegis.tenants.follow import Follower, announce_kill
 from aegis.tenants.processes import Processes
@@ -297,3 +297,10 @@ async def test_kills_and_changes_of_the_setup_together_do_not_deadlock(
     epochs = [row["epoch"] for row in await rows(database, tenant) if row["kind"] == "kill"]
     assert epochs == list(range(1, 11))
     assert {s.epoch for s in await switches.engaged(tenant.id)} == set(epochs)
+
+
+async def test_an_order_in_the_making_lets_rows_refer_to_its_tenant(database: Database, tenant: NewTenant) -> None:
+    """A foreign key's check takes a key share on it; the row that is checked holds the head, which the order wants next."""
+    async with database.scope(tenant.id) as ordering, database.scope(tenant.id) as appending:
+        await ordering.fetchval(SQL.hold_tenant, tenant.id)
+        await appending.execute("SELECT 1 FROM control.tenants WHERE id = $1 FOR KEY SHARE NOWAIT", tenant.id)

@@ -23,7 +23,8 @@ COMMANDS = {
     "wrap": ("aegis.cli.wrap", "wrap", "Guards a stdio MCP server."),
     "hooks": ("aegis.cli.hooks", "hooks", "Guards a coding agent."),
     "doctor": ("aegis.cli.doctor", "doctor", "Fires live canaries through every configured door."),
-    "demo": ("aegis.cli.demo", "demo", "Plays the demo against a running Aegis."),
+    "redteam": ("aegis.cli.redteam", "redteam", "Plays scenario files against a running Aegis."),
+    "demo": ("aegis.cli.demo", "demo", "Starts Aegis and real targets, and plays a hijacked agent against them."),
     "bench": ("aegis.cli.bench", "bench", "Measures this machine."),
 }
 HIDDEN = {"prepare": ("aegis.cli.processes", "prepare", "Part of `aegis up`.")}

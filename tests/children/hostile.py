@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import time
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -26,6 +27,11 @@ def serve(setup: bytes) -> Callable[[bytes], bytes]:
 def _loop(_: bytes) -> NoReturn:
     while True:
         pass
+
+
+def _sleep(_: bytes) -> bytes:
+    time.sleep(60)
+    return b""
 
 
 def _eat(_: bytes) -> bytes:
@@ -81,6 +87,7 @@ def _write(rest: bytes) -> bytes:
 
 DEEDS: dict[bytes, Callable[[bytes], bytes]] = {
     b"loop": _loop,
+    b"sleep": _sleep,
     b"eat": _eat,
     b"exit": _exit,
     b"fail": _fail,

@@ -117,7 +117,7 @@ async def test_a_child_that_died_while_idle_costs_no_request() -> None:
 async def test_one_key_that_loops_leaves_a_child_to_the_others() -> None:
     async with hostile() as pool:
         with pytest.raises(ChildTimeout):
-            await pool.ask(b"loop", deadline_ms=LATE_MS, key="evil")
+            await pool.ask(b"loop", deadline_ms=1_000, key="evil")
         await until(lambda: len(pool.pids) == 2)
         loops = [asyncio.create_task(pool.ask(b"loop", deadline_ms=2_000, key="evil")) for _ in range(4)]
         await until(lambda: pool.waiting == 3)
@@ -127,6 +127,17 @@ async def test_one_key_that_loops_leaves_a_child_to_the_others() -> None:
         assert {type(outcome) for outcome in outcomes} == {ChildTimeout}
         assert pool.strikes("evil") == 2
         assert pool.strikes("good") == 0
+
+
+async def test_only_a_child_that_worked_counts_against_its_caller() -> None:
+    async with hostile(size=1) as pool:
+        with pytest.raises(ChildTimeout) as caught:
+            await pool.ask(b"sleep", deadline_ms=LATE_MS, key="slow")
+        assert not caught.value.lethal
+        with pytest.raises(ChildTimeout) as caught:
+            await pool.ask(b"loop", deadline_ms=1_000, key="evil")
+        assert caught.value.lethal
+        assert (pool.strikes("slow"), pool.strikes("evil")) == (0, 1)
 
 
 async def test_the_deadline_covers_waiting() -> None:

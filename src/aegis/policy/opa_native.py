@@ -23,7 +23,7 @@ class OpaRefused(Exception):
 
 @cache
 def _library() -> Any:
-    from opa_bindings import _native  # type: ignore[import-untyped]
+    from opa_bindings import _native
 
     return _native.load()
 

@@ -110,8 +110,9 @@ def _of_names(here: Module, modules: Sequence[Module], source: str, document: Ma
     for path in sorted(set(names.paths([list(rule.parts) for rule in here.rules]))):
         if path[0] == "input":
             if len(path) > 1 and path[1] not in INPUT_MEMBERS:
-                yield _at(here.file, source, f"input.{path[1]}", "policy.input",
-                          f"the input has no member `{path[1]}`: expected one of {', '.join(INPUT_MEMBERS)}")  # fmt: skip
+                known = ", ".join(INPUT_MEMBERS)
+                message = f"the input has no member `{path[1]}`: expected one of {known}"
+                yield _at(here.file, source, f"input.{path[1]}", "policy.input", message)
         elif not _exists(path[1:], rules, packages, document):
             name = ".".join(path)
             yield _at(here.file, source, name, "policy.name", f"`{name}` is neither a rule nor in the bundle's data")

@@ -18,7 +18,9 @@ key is no longer its own when it comes to `running`, and does not run.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -36,8 +38,11 @@ from aegis.kernel.problems import Problem
 KEPT_S = 24 * 3600
 RETRY_AFTER_S = 1.0
 SWEPT_AT_ONCE = 1000
+MAX_OWED = 1000
+PAID_EACH_S = 0.25
 _STORE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _SQL = statements("aegis.pipeline", "idempotency.sql")
+_Write = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,20 @@ class Idempotency:
     def __init__(self, database: Database, process: UUID) -> None:
         self._database = database
         self._process = process
+        self._owed: deque[tuple[str, tuple[_Write, ...]]] = deque(maxlen=MAX_OWED)
+        self._paying: asyncio.Task[None] | None = None
 
     async def begin(self, call: Call, body: JsonTree) -> Fresh | Stored:
         """Takes the call's key, atomically: of any number of callers one gets Fresh. `body` is the whole request as
         it was parsed. Raises Problem 409 as the table above says, and Problem 503 when the store is away."""
-        digest = request_digest(body)
+        try:
+            return await self._begin(call, request_digest(body))
+        except Problem as problem:
+            if problem.status == 503:  # the key may have been taken all the same
+                self._owe(call.tenant, *self._abandoning(call))
+            raise
+
+    async def _begin(self, call: Call, digest: bytes) -> Fresh | Stored:
         async with self._scope(call.tenant) as connection:
             key = _key(call)
             given = (*key, digest, self._process, call.decision_id, KEPT_S)
@@ -93,19 +107,14 @@ class Idempotency:
 
     async def finish(self, call: Call, status: int, answer: bytes) -> bool:
         """Keeps the answer for whoever asks again. False when the store is away: the answer stands all the same, and
-        the key is told to be in flight until this process ends."""
-        try:
-            async with self._database.scope(call.tenant) as connection:
-                await connection.execute(_SQL.finish, *self._own(call), status, answer)
-        except _STORE_ERRORS:
-            return False
-        return True
+        the key is told to be in flight until the store is back (or, of 1,000 such keys and more, until this process
+        ends)."""
+        return await self._write(call.tenant, (_SQL.finish, (*self._own(call), status, answer)))
 
-    async def abandon(self, call: Call) -> None:
-        """The call ended without an answer. What had not begun to run may be asked anew, what had never runs again."""
-        async with self._database.scope(call.tenant) as connection:
-            await connection.execute(_SQL.abandon, *self._own(call))
-            await connection.execute(_SQL.give_up, *self._own(call))
+    async def abandon(self, call: Call) -> bool:
+        """The call ended without an answer. What had not begun to run may be asked anew, what had never runs again.
+        False when the store is away, as with `finish`."""
+        return await self._write(call.tenant, *self._abandoning(call))
 
     async def sweep(self, tenant: str) -> None:
         """Forgets expired keys, at most 1,000."""
@@ -120,6 +129,39 @@ class Idempotency:
         except _STORE_ERRORS as error:
             detail = "the idempotency key couldn't be kept; nothing ran"
             raise Problem(503, "audit.unavailable", detail, retry_after_s=RETRY_AFTER_S) from error
+
+    def _abandoning(self, call: Call) -> tuple[_Write, ...]:
+        return (_SQL.abandon, self._own(call)), (_SQL.give_up, self._own(call))
+
+    async def _write(self, tenant: str, *writes: _Write) -> bool:
+        try:
+            await self._execute(tenant, writes)
+        except _STORE_ERRORS:
+            self._owe(tenant, *writes)
+            return False
+        return True
+
+    def _owe(self, tenant: str, *writes: _Write) -> None:
+        """Without this, a key would be told to be in flight for as long as this process lives."""
+        self._owed.append((tenant, writes))
+        if self._paying is None or self._paying.done():
+            self._paying = asyncio.get_running_loop().create_task(self._pay(), name="idempotency.pay")
+
+    async def _pay(self) -> None:
+        while self._owed:
+            tenant, writes = self._owed[0]
+            try:
+                await self._execute(tenant, writes)
+            except _STORE_ERRORS:
+                await asyncio.sleep(PAID_EACH_S)
+                continue
+            if self._owed and self._owed[0][1] is writes:
+                self._owed.popleft()
+
+    async def _execute(self, tenant: str, writes: tuple[_Write, ...]) -> None:
+        async with self._database.scope(tenant) as connection:
+            for statement, values in writes:
+                await connection.execute(statement, *values)
 
     def _own(self, call: Call) -> tuple[Any, ...]:
         return (*_key(call), self._process, call.decision_id)

@@ -403,7 +403,8 @@ async def token(ask: Ask) -> Reply:
 async def revoke(ask: Ask) -> Reply:
     """Ends the caller's own credential, or, for whoever manages people, the one that the body names."""
     members = ask.members("credential", "jti", "key", "reason")
-    wanted = members.text("credential", limit=128) or members.text("jti", limit=128) or members.text("key", limit=128)
+    names = [members.text(name, least=1, limit=128) for name in ("credential", "jti", "key")]
+    wanted = next((name for name in names if name is not None), None)
     members.text("reason", limit=2000)
     members.finish()
     own = ask.principal.credential

@@ -47,4 +47,5 @@ ROUTES: tuple[Route, ...] = (*_ROUTES, openapi.serving(_ROUTES))
 
 
 def build(services: Services) -> Api:
-    return Api(ROUTES, services)
+    """The agents' doors stand in the table for their other methods: 405 there, not 404."""
+    return Api((*openapi.DOORS, *ROUTES), services)

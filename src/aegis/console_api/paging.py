@@ -29,7 +29,8 @@ def cursor_of(ask: Ask) -> str | None:
     if given is None:
         return None
     try:
-        return base64.urlsafe_b64decode(given.encode("ascii") + b"=" * (-len(given) % 4)).decode("utf-8")
+        padded = given.encode("ascii") + b"=" * (-len(given) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
         raise Problem(422, "request.invalid", "cursor: expected the next_cursor of an earlier answer") from None
 

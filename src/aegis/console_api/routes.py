@@ -173,7 +173,8 @@ class Api:
                 return route, {name: _decoded(value) for name, value in found.groupdict().items()}
             allowed.add(route.method)
         if allowed:
-            raise Problem(405, "request.method", f"expected {' or '.join(sorted(allowed))} here")
+            listed = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+            raise Problem(405, "request.method", f"expected one of {listed} here", members={"allow": listed})
         raise Problem(404, "request.path", "there is nothing here")
 
     async def _entitled(self, route: Route, principal: Principal) -> None:

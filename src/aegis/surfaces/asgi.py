@@ -104,6 +104,8 @@ def problem_headers(problem: Problem) -> Headers:
     headers: Headers = [PROBLEM]
     if problem.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, round(problem.retry_after_s))).encode()))
+    if problem.status == 405:
+        headers.append((b"allow", str(problem.members.get("allow", "")).encode("ascii")))
     if problem.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="aegis"'))
     return headers

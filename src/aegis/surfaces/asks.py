@@ -64,6 +64,8 @@ def ask(
     session_id = members.text("session_id", limit=256)
     approval = members.text("approval", limit=128)
     key = members.text("idempotency_key", least=1, limit=256)
+    if key is not None and "\x00" in key:
+        members.wrong("idempotency_key", "expected text without U+0000")
     if arguments is not None and has_num_member(arguments):
         members.wrong("arguments", "the member $num is reserved")
     if outcome is not None and endpoint == "execute":

@@ -9,6 +9,8 @@ from aegis.kernel.jsontree import JsonTree
 from aegis.kernel.money import micro_usd
 from aegis.kernel.problems import FieldError, Problem
 
+MOST_STRANGE = 32
+"""Looking for the nearest known name costs time, and nobody reads thousands of errors."""
 _WORDS = {str: "a string", bool: "true or false", int: "a whole number", dict: "an object", list: "a list"}
 
 
@@ -21,7 +23,10 @@ class Members:
     def __init__(self, tree: Mapping[str, JsonTree], known: Collection[str], path: str = "") -> None:
         self.tree, self.path = tree, path
         self.errors: list[FieldError] = []
-        for name in tree.keys() - set(known):
+        strange = [name for name in tree if name not in known]
+        if len(strange) > MOST_STRANGE:
+            self.errors.append(FieldError(path, f"{len(strange) - MOST_STRANGE} more unknown members"))
+        for name in strange[:MOST_STRANGE]:
             near = get_close_matches(name[:64], known, 1, 0.5)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
             self.wrong(name[:64], f"unknown member{hint}")

@@ -45,7 +45,7 @@ class Opa:
             if "opa_bindings" not in str(error):
                 raise
             raise ChildUnavailable(
-                "couldn't start the policy engine: OPA is not installed; `make opa` installs it"
+                "couldn't start the policy engine: OPA is not installed; `make install` installs it"
             ) from None
 
     async def close(self) -> None:

@@ -53,7 +53,7 @@ class Analysis:
 
 class PolicyStage:
     name = "policy"
-    deadline_s = 3.0
+    deadline_s = 6.0
     failure = "policy.unavailable"
 
     def __init__(self, policies: Policies, parsers: Analysts, *, deadline_ms: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -17,6 +16,7 @@ from aegis.kernel.jsontree import JsonTree
 from aegis.kernel.tenancy import Tool
 from aegis.pipeline.stage import SoFar
 from aegis.pipeline.stages.inference import texts
+from aegis.policy.features import features, host_of
 from aegis.policy.kinds import Argument
 
 LISTED = 64
@@ -74,23 +74,13 @@ def amounts_to(
     secret_in: Callable[[str], str | None],
 ) -> dict[str, Any]:
     """The members of `analysis`. `parsed` is what the parsers of code found, `secret_in` tells a secret from text."""
-    recipients = [a for a in arguments if a.kind == "recipient"][:LOOKED_AT]
-    people = [each.strip() for a in recipients for each in a.text.replace(";", ",").split(",") if each.strip()]
     secrets = secrets_in(tree, secret_in)
-    made: dict[str, Any] = {
+    return {
         **parsed,
-        "urls": [{"path": a.path, "host": host_of(a.text)} for a in arguments if a.kind == "url"][:LISTED],
-        "paths": [{"path": a.path} for a in arguments if a.kind == "path"][:LISTED],
-        "money": [payment for a in arguments if a.kind == "money" for payment in payment_of(a, tree)][:LISTED],
+        **features(arguments, tree),
         "k8s": [change for a in arguments if a.kind == "k8s" for change in change_of(a)][:LISTED],
-        "recipients": {
-            "count": len(people),
-            "domains": sorted({each.rpartition("@")[2].strip(">").lower() for each in people if "@" in each})[:LISTED],
-            **({"path": recipients[0].path} if recipients else {}),
-        },
         "secrets": {"count": len(secrets), **({"path": secrets[0]} if secrets else {})},
     }
-    return made
 
 
 def named_by(arguments: Sequence[Argument], parsed: Mapping[str, Any]) -> tuple[str, ...]:
@@ -98,7 +88,7 @@ def named_by(arguments: Sequence[Argument], parsed: Mapping[str, Any]) -> tuple[
     found = [f"table:{table}" for each in parsed.get("sql", ()) for table in each.get("tables", ())]
     for argument in arguments:
         if argument.kind == "url":
-            found.append(f"host:{host_of(argument.text)}")
+            found.append(f"host:{host_of(argument.text) or ''}")
         elif argument.kind == "path":
             found.append(f"path:{argument.text}")
         elif argument.kind == "k8s":
@@ -110,28 +100,6 @@ def secrets_in(tree: JsonTree, secret_in: Callable[[str], str | None]) -> list[s
     """Paths of the strings that hold a secret, among the first few and their beginnings."""
     looked_at = list(texts(tree))[:LOOKED_AT]
     return [path for path, text in looked_at if secret_in(text[:TEXT_LIMIT]) is not None]
-
-
-def host_of(url: str) -> str:
-    """Lower case; empty for what has none, which the parsers of addresses judge by themselves."""
-    try:
-        return (urlsplit(url if "//" in url else f"//{url}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def payment_of(argument: Argument, tree: JsonTree) -> list[dict[str, Any]]:
-    """The amount, with the currency that stands beside it; empty for what is no plain number."""
-    try:
-        amount = float(argument.text.replace(",", "").strip(" $€£"))
-    except ValueError:
-        return []
-    beside = tree
-    for step in argument.path.split("/")[2:-1]:
-        beside = beside.get(step) if isinstance(beside, dict) else None
-    currency = beside.get("currency") if isinstance(beside, dict) else None
-    made: dict[str, Any] = {"path": argument.path, "amount": amount}
-    return [{**made, "currency": currency} if isinstance(currency, str) else made]
 
 
 def change_of(argument: Argument) -> list[dict[str, Any]]:

@@ -13,16 +13,12 @@ import click
 COMMANDS = {
     # name: (module, attribute, one line)
     "up": ("aegis.cli.up", "up", "Runs all of Aegis on this machine, with its own PostgreSQL and Valkey."),
-    "bootstrap": ("aegis.cli.bootstrap", "bootstrap", "Makes the operator and the first tenant, once."),
+    "bootstrap": ("aegis.cli.processes", "bootstrap", "Makes the operator and the first tenant, once."),
     "gateway": ("aegis.cli.processes", "gateway", "Runs one gateway process."),
     "worker": ("aegis.cli.processes", "worker", "Runs one worker process."),
     "migrate": ("aegis.cli.processes", "migrate", "Brings the database schema up to date."),
     "verify": ("aegis.cli.verify", "verify", "Verifies receipts, bundles, reports and logs offline."),
     "log": ("aegis.cli.log", "log", "Exports the log as a tlog-tiles directory."),
-    "policy": ("aegis.cli.policy", "policy", "Checks, tests, builds and activates policies."),
-    "wrap": ("aegis.cli.wrap", "wrap", "Guards a stdio MCP server."),
-    "hooks": ("aegis.cli.hooks", "hooks", "Guards a coding agent."),
-    "doctor": ("aegis.cli.doctor", "doctor", "Fires live canaries through every configured door."),
     "redteam": ("aegis.cli.redteam", "redteam", "Plays scenario files against a running Aegis."),
     "demo": ("aegis.cli.demo", "demo", "Starts Aegis and real targets, and plays a hijacked agent against them."),
     "bench": ("aegis.cli.bench", "bench", "Measures this machine."),

@@ -48,6 +48,25 @@ def migrate() -> None:
     click.echo(f"the schema is at revision {main(load_config())}")
 
 
+@click.command(help="Makes the operator, the first tenant and the keys, once, and prints their credentials as JSON.")
+@click.option("--url", default="http://127.0.0.1:8080", help="Where the gateways will be reached; stands in the output.")
+def bootstrap(url: str) -> None:
+    import asyncio
+    import json
+
+    from aegis.roles.prepare import first_credentials
+
+    config = load_config()
+    if not config.database_url:
+        raise ConfigError("couldn't bootstrap: expected AEGIS_DATABASE_URL, got nothing; `aegis up` does all by itself")
+    if not config.keys.dir:
+        raise ConfigError("couldn't bootstrap: expected AEGIS_KEYS__DIR, a folder that all gateways read, got nothing")
+    made = asyncio.run(first_credentials(config, Path(config.keys.dir), url))
+    if made is None:
+        raise ConfigError("couldn't bootstrap: this database has its operator and first tenant already")
+    click.echo(json.dumps(made, indent=2))
+
+
 @click.command(hidden=True)
 @click.option("--url", required=True)
 def prepare(url: str) -> None:

@@ -12,6 +12,8 @@ from prometheus_client import Counter as Counted
 from aegis.audit.committer import Committer
 from aegis.children.pool import ChildPool
 from aegis.db.database import Database
+from aegis.kernel.decision import STAGES
+from aegis.kernel.verdict import VERDICTS
 from aegis.pipeline.pipeline import Answer
 from aegis.policy.memo import Memo
 from aegis.tenants.follow import Follower
@@ -40,13 +42,15 @@ class Figures:
         self._batches = Gauge("aegis_log_batches", "Group commits by path.", ("path",), registry=self._registry)
         self._memos = Gauge("aegis_policy_memo", "Remembered policy answers.", ("what",), registry=self._registry)
         self._refused = Gauge("aegis_unauthenticated", "Refused credentials.", ("code",), registry=self._registry)
+        self._by_verdict = {word: self._decisions.labels(word) for word in VERDICTS}
+        self._by_stage = {name: self._stage.labels(name) for name in STAGES}
 
     def observe(self, answer: Answer) -> None:
         judged = answer.judged
-        self._decisions.labels(judged.decision.verdict.word).inc()
+        self._by_verdict[judged.decision.verdict.word].inc()
         self._seconds.observe(judged.took_us / 1_000_000)
         for result in judged.so_far.results:
-            self._stage.labels(result.name).observe(result.took_us / 1_000_000)
+            self._by_stage[result.name].observe(result.took_us / 1_000_000)
         for found in judged.decision.findings:
             self._findings.labels(found.code).inc()
         if answer.ran is not None:

@@ -28,18 +28,26 @@ async def prepare(config: Config, data: Path, url: str) -> bool:
     Answers whether this was the first start. Raises SchemaTooNew, KeyFileError, OSError.
     """
     await migrate(config.owner_url)
-    held = keys.load(Path(config.keys.dir or data / "keys"), create=True)
-    database = await Database.connect(config.database_url, direct_url=config.direct_url, max_size=2)
+    members = await first_credentials(config, Path(config.keys.dir or data / "keys"), url)
+    if members is None:
+        return False
+    write_once(data / CREDENTIALS, members)
+    return True
+
+
+async def first_credentials(config: Config, key_folder: Path, url: str) -> dict[str, Any] | None:
+    """Makes keys, operator, tenant, administrator and agent, once: None where there is an installation already."""
+    held = keys.load(key_folder, create=True)
+    database = await Database.connect(
+        config.database_url, direct_url=config.direct_url, max_size=2, pooled=config.database_pooled
+    )
     try:
         made = await bootstrap(
             database, url=url, hash_password=PasswordHasher().hash, installation_name=config.installation.name or None
         )
     finally:
         await database.close()
-    if made is None:
-        return False
-    write_once(data / CREDENTIALS, made.members(NoteSigner(made.tenant.origin, held.log_seed).vkey))
-    return True
+    return None if made is None else made.members(NoteSigner(made.tenant.origin, held.log_seed).vkey)
 
 
 def write_once(path: Path, members: dict[str, Any]) -> None:

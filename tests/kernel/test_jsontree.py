@@ -112,3 +112,22 @@ def test_what_was_read_and_written_is_read_as_the_same(tree: jsontree.JsonTree) 
     except UnicodeError:
         return
     assert canonical(parse(dumps(first))) == canonical(first)
+
+
+@given(TREES)
+def test_the_short_way_to_canonical_text_says_what_the_long_one_says(tree: jsontree.JsonTree) -> None:
+    assert canonical(tree) == jsontree._canonical(tree)
+
+
+@pytest.mark.parametrize(
+    ("tree", "text"),
+    [
+        pytest.param({"b": 1, "a": [True, None]}, '{"a":[true,null],"b":1}', id="plain members are sorted"),
+        pytest.param({"\U0001f600": 1, "\ue000": 2}, '{"\U0001f600":1,"\ue000":2}', id="other keys by UTF-16"),
+        pytest.param([1.0, 1e21, -0.0], "[1,1e+21,0]", id="fractions as ECMAScript writes them"),
+        pytest.param(2**53 + 1, '{"$num":"9007199254740993"}', id="integers that no double holds"),
+        pytest.param('\x00\x1f\x7f\b"\\\u2028', '"\\u0000\\u001f\x7f\\b\\"\\\\\u2028"', id="the shortest escapes"),
+    ],
+)
+def test_canonical_text(tree: jsontree.JsonTree, text: str) -> None:
+    assert canonical(tree) == text

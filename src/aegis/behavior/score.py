@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from aegis.behavior.baseline import Baseline, tool_key
@@ -100,12 +100,15 @@ class Features:
     peer: str
 
     def fields(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
 
     @classmethod
     def of(cls, said: dict[str, Any]) -> Features:
         """Raises KeyError for what `fields()` did not make."""
         return cls(**{f.name: said[f.name] for f in fields(cls)})
+
+
+_FIELDS = tuple(f.name for f in fields(Features))
 
 
 def observe(recent: Recent, baseline: Baseline | None, tool: str, peer: str | None = None) -> Features:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 
 MicroSeconds = int
 
@@ -15,7 +16,12 @@ def now_us() -> MicroSeconds:
 def iso(us: MicroSeconds) -> str:
     """`2026-11-23T08:00:00.000000Z`, the one form of a time in rows and answers."""
     seconds, rest = divmod(us, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
+    return f"{_to_the_second(seconds)}.{rest:06d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def from_iso(text: str) -> MicroSeconds:

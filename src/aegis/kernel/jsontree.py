@@ -19,6 +19,7 @@ JsonTree = Any  # dict[str, JsonTree] | list[JsonTree] | str | bool | None | int
 
 MAX_DEPTH = 64
 MAX_NUMBER_CHARACTERS = 400
+MAX_SAFE = 2**53 - 1
 _SKIP_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -96,6 +97,32 @@ def action_digest(tool: str, arguments: JsonTree, resource: str | None) -> str:
 
 def canonical(tree: JsonTree) -> str:
     """RFC 8785 text of `tree`, with the `$num` rule of `action_digest`."""
+    if _is_plain(tree):
+        try:
+            return orjson.dumps(tree, option=orjson.OPT_SORT_KEYS).decode("utf-8")
+        except orjson.JSONEncodeError:  # a lone surrogate, nesting beyond what orjson follows
+            pass
+    return _canonical(tree)
+
+
+def _is_plain(tree: JsonTree) -> bool:
+    """Whether sorted compact JSON is the canonical form: ASCII keys, text, safe integers, no fractions."""
+    kind = type(tree)
+    if kind is str or tree is None or kind is bool:
+        return True
+    if kind is int:
+        return bool(-MAX_SAFE <= tree <= MAX_SAFE)
+    if kind is dict:
+        for key, value in tree.items():
+            if type(key) is not str or not key.isascii():
+                return False
+            if type(value) is not str and not _is_plain(value):
+                return False
+        return True
+    return kind is list and all(map(_is_plain, tree))
+
+
+def _canonical(tree: JsonTree) -> str:
     match tree:
         case None:
             return "null"
@@ -111,9 +138,9 @@ def canonical(tree: JsonTree) -> str:
             return es6_number(tree)
         case dict():
             members = sorted(tree.items(), key=_utf16) if not all(map(str.isascii, tree)) else sorted(tree.items())
-            return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{canonical(v)}" for k, v in members) + "}"
+            return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_canonical(v)}" for k, v in members) + "}"
         case _:
-            return "[" + ",".join(map(canonical, tree)) + "]"
+            return "[" + ",".join(map(_canonical, tree)) + "]"
 
 
 def es6_number(value: float) -> str:

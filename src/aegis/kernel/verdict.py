@@ -16,7 +16,7 @@ class Verdict(IntEnum):
 
     @property
     def word(self) -> str:
-        return self.name.lower()
+        return VERDICTS[self]
 
     @property
     def may_run(self) -> bool:
@@ -32,8 +32,9 @@ class Severity(IntEnum):
 
     @property
     def word(self) -> str:
-        return self.name.lower()
+        return SEVERITIES[self]
 
 
-VERDICTS = tuple(v.word for v in Verdict)
+VERDICTS = tuple(v.name.lower() for v in Verdict)
+SEVERITIES = tuple(s.name.lower() for s in Severity)
 BY_WORD = {v.word: v for v in Verdict}

@@ -24,6 +24,7 @@ from aegis.kernel.problems import Problem
 from aegis.kernel.record import Appended, Stale, Unavailable
 from aegis.kernel.tenancy import TenantView
 from aegis.kernel.verdict import Verdict
+from aegis.pipeline.deadline import within
 from aegis.pipeline.recorder import Recorded, Recorder, Session
 from aegis.pipeline.stage import SoFar, Stage
 from aegis.pipeline.stages.decide import decide
@@ -159,9 +160,7 @@ class Pipeline:
             return StageResult(stage.name, None, (), started_at, 0)
         features: Mapping[str, Any] = {}
         try:
-            async with asyncio.timeout(stage.deadline_s):
-                facts = so_far.facts[stage.name] = await stage.gather(call, so_far)
-                analysis = so_far.analyses[stage.name] = await stage.analyse(call, facts, so_far)
+            facts, analysis = await within(stage.deadline_s, _read(stage, call, so_far))
             findings = stage.judge(call, facts, analysis, so_far)
             features = stage.features(facts, analysis)
         except Problem:
@@ -220,6 +219,13 @@ class Pipeline:
         so_far.results[0] = await self._run_stage(self.stages[0], judged.call, SoFar(so_far.view, facts=so_far.facts))
         so_far.decision = decide(so_far.findings(), so_far.view.settings, retry_after(so_far))
         return Judged(judged.call, so_far, enforced(so_far), approval=judged.approval)
+
+
+async def _read(stage: Stage, call: Call, so_far: SoFar) -> tuple[Any, Any]:
+    """What the stage judges by, left behind for the later ones."""
+    facts = so_far.facts[stage.name] = await stage.gather(call, so_far)
+    analysis = so_far.analyses[stage.name] = await stage.analyse(call, facts, so_far)
+    return facts, analysis
 
 
 def unavailable(detail: str) -> Problem:

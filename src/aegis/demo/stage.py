@@ -166,9 +166,9 @@ async def set_up(admin: Client, plan: SetUp, *, targets_url: str, database_url: 
     """Secrets, upstreams, tools and the agent. Answers the agent's token. Raises Unexpected."""
     for ref, value in SECRETS.items():
         await admin.put("/v1/secrets", ref, {"value": value})
-    for name, (kind, path, ref) in plan.upstreams.items():
+    for upstream, (kind, path, key) in plan.upstreams.items():
         body: dict[str, Any] = {"kind": kind, "url": database_url if kind == "sql" else targets_url + path}
-        await admin.put("/v1/upstreams", name, body | ({"credential": {"ref": ref}} if ref else {}))
+        await admin.put("/v1/upstreams", upstream, body | ({"credential": {"ref": key}} if key else {}))
     for name, tool in plan.tools.items():
         await admin.put("/v1/tools", name, tool)
     agent = await admin.post(

@@ -11,6 +11,7 @@ from rich.status import Status
 from rich.table import Table
 
 from aegis.demo.programme import Performed
+from aegis.demo.redteam import Outcome
 from aegis.demo.stage import Figures, Line
 
 ASKED_CHARACTERS = 78
@@ -110,3 +111,23 @@ def _figures(figures: Figures) -> list[str]:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= ASKED_CHARACTERS else text[: ASKED_CHARACTERS - 3] + "..."
+
+
+def outcomes_table(outcomes: Sequence[Outcome]) -> Table:
+    made = Table(title="Red team", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("", "step", "got"):
+        made.add_column(name, overflow="fold", no_wrap=not name)
+    made.add_column("ms", justify="right")
+    scenario = ""
+    for outcome in outcomes:
+        if outcome.scenario != scenario:
+            made.add_section()
+            made.add_row("", f"[bold]{escape(outcome.scenario)}[/] [dim]{escape(outcome.file)}[/]")
+            scenario = outcome.scenario
+        made.add_row(
+            "[red]✗[/]" if outcome.wrong else "[green]✓[/]",
+            escape(_short(outcome.step)),
+            escape(outcome.got) + (f"\n[red]{escape(outcome.wrong)}[/]" if outcome.wrong else ""),
+            f"{outcome.took_s * 1000:.0f}",
+        )
+    return made

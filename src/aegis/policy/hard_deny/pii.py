@@ -142,6 +142,9 @@ def _of_persons(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> boo
                 return False
             if is_persons(value.replace(" ", "_")) or words & PERSONS:
                 return True
+    named = {_singular(w) for w in _request_object(arguments)}
+    if named & _GOODS and not named & PERSONS:
+        return False
     singular = {_singular(w) for w in tool_words}
     if singular & PERSONS - {"lead", "card", "contact", "base", "personal", "profile"} or singular & {
         "contact",
@@ -213,11 +216,25 @@ def _export(tool_words: frozenset[str], arguments: Mapping[str, Any]) -> Iterato
 
 def _request_words(arguments: Mapping[str, Any]) -> frozenset[str]:
     """What an HTTP request does, where the call is one: a GET gets, and `/customers/export` exports."""
+    segments = _segments(arguments)
+    return frozenset([str(arguments["method"]).lower(), *segments[-1]]) if segments else frozenset()
+
+
+def _request_object(arguments: Mapping[str, Any]) -> frozenset[str]:
+    """What an HTTP request is about: the last part of its path that names something, and isn't what is done with it."""
+    for words in reversed(_segments(arguments)):
+        if words and not words <= _TAKES and not all(word.isdigit() for word in words):
+            return words
+    return frozenset()
+
+
+def _segments(arguments: Mapping[str, Any]) -> list[frozenset[str]]:
+    """The words of each part of the path of an HTTP request; none where the call is something else."""
     method, path = arguments.get("method"), arguments.get("path", arguments.get("url"))
     if not isinstance(method, str) or not isinstance(path, str):
-        return frozenset()
-    last = re.split(r"[?#]", path, maxsplit=1)[0].rstrip("/").rpartition("/")[2]
-    return frozenset([method.lower(), *_words_of(last)])
+        return []
+    plain = re.split(r"[?#]", path, maxsplit=1)[0].rstrip("/")
+    return [frozenset(_words_of(part)) for part in plain.split("/")]
 
 
 def _is_narrowed(arguments: Mapping[str, Any]) -> bool:

@@ -300,7 +300,7 @@ async def test_kills_and_changes_of_the_setup_together_do_not_deadlock(
 
 
 async def test_an_order_in_the_making_lets_rows_refer_to_its_tenant(database: Database, tenant: NewTenant) -> None:
-    """A foreign key's check takes a key share on it; the row that is checked holds the head, which the order wants next."""
+    """A foreign key's check takes a key share on it, while its row holds the head, which the order wants next."""
     async with database.scope(tenant.id) as ordering, database.scope(tenant.id) as appending:
         await ordering.fetchval(SQL.hold_tenant, tenant.id)
         await appending.execute("SELECT 1 FROM control.tenants WHERE id = $1 FOR KEY SHARE NOWAIT", tenant.id)

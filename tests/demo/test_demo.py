@@ -31,6 +31,7 @@ TELLING = (
 
 UNGUARDED = """
 import sys
+from dataclasses import replace
 from aegis.demo.play import ACTS, SET_UP
 from aegis.demo.programme import Watching, perform
 

@@ -133,7 +133,7 @@ BAD = [
 def test_a_file_with_a_mistake_is_refused_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(text, "utf-8")
-    with pytest.raises(BadScenario, match="bad.yaml") as raised:
+    with pytest.raises(BadScenario, match=r"bad\.yaml") as raised:
         load_file(file)
     assert expected in str(raised.value)
 

@@ -268,9 +268,9 @@ class Town:
         app = web.Application(client_max_size=2**20)
         for target in (self.crm, self.bank, self.workspace, self.cluster):
             app.add_routes(target.routes())
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1.0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         self.workspace.reach(f"{self.url}/k8s")
         return self

@@ -105,6 +105,28 @@ def test_an_order_whose_switch_cannot_be_read_yet_holds_for_a_while() -> None:
     assert in_flight.register("ten_a", CALL, Stops()).killed_by is None
 
 
+def test_an_order_that_is_heard_after_its_release_stops_nothing() -> None:
+    in_flight = InFlight()
+    known = replace(engaged(tool__shell=1), kill_epoch=1)
+    in_flight.obey("ten_a", VIEW, known)
+    released = replace(VIEW, kill_epoch=1)
+    in_flight.obey("ten_a", known, released)
+    running = in_flight.register("ten_a", CALL, Stops())
+    assert in_flight.order("ten_a", "tool:shell", epoch=1) == 0
+    assert running.killed_by is None
+    assert in_flight.register("ten_a", CALL, Stops()).killed_by is None
+
+
+def test_an_order_ends_with_the_first_view_that_has_come_so_far_even_if_it_is_released_there() -> None:
+    in_flight = InFlight()
+    in_flight.register("ten_a", CALL, Stops())
+    assert in_flight.order("ten_a", "tool:shell", epoch=2) == 1
+    in_flight.obey("ten_a", VIEW, replace(VIEW, kill_epoch=1))
+    assert in_flight.register("ten_a", CALL, Stops()).killed_by == "tool:shell", "this view hasn't come so far"
+    in_flight.obey("ten_a", VIEW, replace(VIEW, kill_epoch=2))
+    assert in_flight.register("ten_a", CALL, Stops()).killed_by is None
+
+
 def test_everything_is_stopped_when_nobody_waits_for_this_process_any_more() -> None:
     in_flight, stopped = InFlight(), Stops()
     for tenant in ("ten_a", "ten_b"):

@@ -45,7 +45,7 @@ class Obedience:
 
     def on_order(self, tenant: str, scope: str, epoch: int) -> None:
         """An order through Redis: stops what runs at once; the view follows when PostgreSQL can be read."""
-        count = self._in_flight.order(tenant, scope)
+        count = self._in_flight.order(tenant, scope, epoch)
         key = (tenant, scope, epoch)
         self._ordered[key] = self._ordered.get(key, 0) + count
         while len(self._ordered) > MAX_ORDERS:

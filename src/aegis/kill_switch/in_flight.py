@@ -59,7 +59,10 @@ class InFlight:
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._running: dict[str, set[Running]] = {}
         self._engaged: dict[str, frozenset[str]] = {}
-        self._orders: dict[tuple[str, str], float] = {}
+        self._obeyed: dict[str, int] = {}
+        """The kill epoch that each tenant's view has reached."""
+        self._orders: dict[tuple[str, str], tuple[float, int]] = {}
+        """Until when an order holds, and its epoch."""
         self._monotonic_s = monotonic_s
 
     def __len__(self) -> int:
@@ -94,12 +97,18 @@ class InFlight:
         """Stops everything, for a process that nobody waits for any more (its lease has lapsed)."""
         return sum(self.cancel(tenant, "tenant") for tenant in tuple(self._running))
 
-    def order(self, tenant: str, scope: str) -> int:
-        """An order whose switch can't be read yet: stops what runs, and for 10 s what is registered."""
+    def order(self, tenant: str, scope: str, epoch: int = 0) -> int:
+        """An order whose switch can't be read yet: stops what runs, and for 10 s what is registered.
+
+        One that the view knew before, and perhaps its release too, stops nothing any more. `epoch` is 0 where the
+        order has none yet.
+        """
+        if 0 < epoch <= self._obeyed.get(tenant, 0):
+            return 0
         now = self._monotonic_s()
-        self._orders = {place: until for place, until in self._orders.items() if until > now}
+        self._orders = {place: held for place, held in self._orders.items() if held[0] > now}
         if len(self._orders) < MAX_ORDERS:
-            self._orders[tenant, scope] = now + ORDER_HOLDS_S
+            self._orders[tenant, scope] = now + ORDER_HOLDS_S, epoch
         return self.cancel(tenant, scope)
 
     def obey(self, tenant: str, old: TenantView | None, new: TenantView) -> list[tuple[str, int, int]]:
@@ -111,6 +120,9 @@ class InFlight:
                 count = sum(self.cancel(tenant, name) for name in reach(new, scope))
                 stopped.append((scope, switch.epoch, count))
                 self._orders.pop((tenant, scope), None)
+        self._obeyed[tenant] = new.kill_epoch
+        for place in [p for p, (_, epoch) in self._orders.items() if p[0] == tenant and 0 < epoch <= new.kill_epoch]:
+            del self._orders[place]
         engaged = frozenset(name for scope in new.switches for name in reach(new, scope))
         if engaged:
             self._engaged[tenant] = engaged
@@ -122,7 +134,7 @@ class InFlight:
         if not self._orders:
             return ()
         now = self._monotonic_s()
-        return [scope for (of, scope), until in self._orders.items() if of == tenant and until > now]
+        return [scope for (of, scope), (until, _) in self._orders.items() if of == tenant and until > now]
 
 
 def _cancel_task(task: asyncio.Task[Any]) -> None:

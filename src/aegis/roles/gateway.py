@@ -72,6 +72,7 @@ from aegis.quota.settled import SettledBuckets
 from aegis.quota.valkey import ValkeyBuckets, baseline_key, connect
 from aegis.roles.figures import Figures, Readiness
 from aegis.roles.serving import Application, Message, Scope, serve
+from aegis.surfaces.asks import priced
 from aegis.surfaces.permits import Permits
 from aegis.surfaces.probes import Probes
 from aegis.surfaces.rest import Rest
@@ -81,7 +82,6 @@ from aegis.tenants.pins import Pins
 from aegis.tenants.processes import Processes
 from aegis.tenants.settle import Settling
 from aegis.tenants.views import Views
-from aegis.surfaces.asks import priced
 
 JWKS_BYTES, JWKS_S = 256 * 1024, 3.0
 Receive = Callable[[], Awaitable[Message]]

@@ -48,7 +48,9 @@ class House:
                 [sys.executable, "-P", "-m", "aegis", *words],
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"AEGIS_NETWORKS__ALLOW": "127.0.0.0/8"} | (environment or {}),
+                env={name: value for name, value in os.environ.items() if not name.startswith("AEGIS_")}
+                | {"AEGIS_NETWORKS__ALLOW": "127.0.0.0/8"}
+                | (environment or {}),
                 cwd="/",
             )
         try:
@@ -201,7 +203,7 @@ class Agent:
 
 
 class Caller:
-    """HTTP to a house. `warm` holds that many connections open, so that both gateways are reached without the front."""
+    """HTTP to a house, over as many connections as there are calls at once."""
 
     def __init__(self, house: House) -> None:
         self.house = house
@@ -343,6 +345,16 @@ class Log:
         checkpoint = notes.parse_checkpoint(notes.split_note(receipt["proof"].split("\n\n", 1)[1])[0])
         root = merkle.Frontier.empty().extend([merkle.leaf_hash(each) for each in self.entries[: checkpoint.size]])
         assert root.root() == checkpoint.root, "a checkpoint was signed that the log does not lead to"
+
+
+async def known_to_both(tenant: Tenant, agent: Agent, tool: str, connections: int = 16) -> None:
+    """Both gateways know the tenant as it is now; so many connections stay open to them."""
+
+    async def allowed() -> bool:
+        answers = await asyncio.gather(*(tenant.decide(agent, tool, {"n": 0}) for _ in range(connections)))
+        return all(answer.code == "allow" and not answer.codes for answer in answers)
+
+    await eventually(allowed, "both gateways allow what was set up")
 
 
 # ------------------------------------------------------------------ targets

@@ -6,6 +6,7 @@ that was acknowledged in between is seen here, and a later one finds the call an
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,7 +30,9 @@ from aegis.pipeline.stages.kill_switch import scope_of
 
 REPORT_WITHIN_S = 15 * 60
 SETTLE_WITHIN_S = 60
-TRIES = 5
+RECORDED_WITHIN_S = 20.0
+"""How long the outcome of what ran is tried to be recorded: longer than a store takes to recover from a crash."""
+AGAIN_S = 0.25
 
 
 class Register:
@@ -135,22 +138,28 @@ class Runs:
             result.target_code,
         )
 
-    async def record(self, decided: Decided, outcome: Outcome, view: TenantView) -> Appended:
-        """Appends the outcome, again while the store comes back: what ran must not stay unrecorded."""
-        for left in reversed(range(TRIES)):
+    async def record(self, decided: Decided, outcome: Outcome, view: TenantView) -> Appended | None:
+        """Appends the outcome, again while the store comes back: what ran must not stay unrecorded. None where the
+        row of a try stands whose answer was lost. Raises Problem 409 and 503."""
+        loop = asyncio.get_running_loop()
+        until, is_first = loop.time() + RECORDED_WITHIN_S, True
+        while True:
             try:
                 return await self.recorder.ended(decided, outcome, view)
             except Conflict:
+                if not is_first:
+                    return None
                 raise Problem(409, "outcome.conflict", "this decision has an outcome already") from None
             except Unavailable as error:
-                if not left:
+                if loop.time() > until:
                     raise Problem(
                         503,
                         "audit.unavailable",
                         "the action ran, and its outcome couldn't be recorded in time; it will be closed as unknown",
                         members={"effect": outcome.effect or "unknown", "decision_id": decided.decision_id},
                     ) from error
-        raise AssertionError("unreachable")
+            is_first = False
+            await asyncio.sleep(AGAIN_S)
 
     def _since(self, ticked: int) -> int:
         return (self.ticks() - ticked) // 1000

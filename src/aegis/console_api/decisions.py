@@ -47,8 +47,13 @@ async def list_decisions(ask: Ask) -> Reply:
     )
     async with ask.services.database.scope(ask.tenant) as connection:
         rows = await connection.fetch(SQL.page, *given)
-    made = page([{"seq": row["seq"], **brief(row)} for row in rows], limit, "seq")
-    return Reply(body=made)
+    hidden = {"rule": "", "codes": []} if explained(ask) == "none" else {}
+    return Reply(body=page([{"seq": row["seq"], **brief(row), **hidden} for row in rows], limit, "seq"))
+
+
+def explained(ask: Ask) -> str:
+    """How much of the reasons the caller sees: people all, an agent what its tenant's setting says."""
+    return "full" if may(ask.principal.role, P.READ_DECISIONS) else ask.view.settings.explain_to_agents
 
 
 def brief(row: Any) -> dict[str, Any]:
@@ -74,7 +79,7 @@ async def get_decision(ask: Ask) -> Reply:
         ended = await connection.fetch(SQL.outcomes, ask.tenant, row["seq"])
     is_person = may(ask.principal.role, P.READ_DECISIONS)
     sees_payloads = may(ask.principal.role, P.READ_PAYLOADS)
-    explain = "full" if is_person else ask.view.settings.explain_to_agents
+    explain = explained(ask)
     body = _body(row)
     stages = [_stage(stage, explain, sees_payloads) for stage in body.get("flight", ())]
     outcomes = [_outcome(each, explain, sees_payloads) for each in ended]
@@ -171,7 +176,7 @@ async def get_receipt(ask: Ask) -> Reply:
         openings=opened,
         keys=keys,
     )
-    if not is_person and ask.view.settings.explain_to_agents == "none":
+    if explained(ask) == "none":
         del made["row"], made["sig"], made["keys"]
         made["openings"] = {}
     return Reply(body=made)

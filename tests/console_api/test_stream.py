@@ -144,7 +144,7 @@ def test_a_process_has_so_many_streams_and_more_once_some_have_gone(installation
 
 
 def test_a_process_that_drains_ends_its_streams_and_stops(tmp_path: Any) -> None:
-    with running() as (process, data, url):
+    with running(AEGIS_GATEWAY__DRAIN_S="100") as (process, data, url):
         credentials = json.loads((data / "credentials.json").read_text())
         agent = Caller(url, credentials["agents"]["default"]["token"])
         agent.post("/v1/decide", NOTE).expect(200)

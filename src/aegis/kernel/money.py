@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+import re
+from decimal import ROUND_CEILING, Decimal
 
 MICRO = Decimal(1_000_000)
 MAX_MICRO_USD = 2**53 - 1
+_PLAIN = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,30})?", re.ASCII)
 
 
 def micro_usd(text: str) -> int:
     """`"12.50"` -> 12500000, fractions of a micro-dollar upwards. Raises ValueError for anything else."""
-    try:
-        value = Decimal(text)
-    except (InvalidOperation, TypeError) as error:
-        raise ValueError(f'expected dollars as a decimal string such as "12.50", got {text!r}') from error
-    if not value.is_finite() or value < 0 or value * MICRO > MAX_MICRO_USD:
+    if not isinstance(text, str) or _PLAIN.fullmatch(text) is None:
+        raise ValueError(f'expected dollars as a decimal string such as "12.50", got {str(text)[:40]!r}')
+    value = Decimal(text)
+    if value * MICRO > MAX_MICRO_USD:
         raise ValueError(f"expected dollars from 0 to {MAX_MICRO_USD // 1_000_000}, got {text!r}")
     return int((value * MICRO).to_integral_value(rounding=ROUND_CEILING))
 

@@ -13,7 +13,6 @@ The committer is the one place beside `Database.scope` that touches rows of seve
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
+import orjson
 
 from aegis.audit import heads, merkle, notes
 from aegis.audit.heads import AgentLink, Extension, Head, Placed
@@ -142,7 +142,7 @@ class Committer:
             for waiting in batch:
                 _fail(waiting, Unavailable("this process is stopping"))
             raise
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, orjson.JSONEncodeError) as error:
             self._forget(batch)
             await self._split(batch, error)
         except Exception as error:  # whatever it was, these rows are not known to be durable
@@ -171,7 +171,7 @@ class Committer:
             live, extensions = self._extend({tenant: self._heads[tenant] for tenant in tenants}, by_tenant)
             if not extensions:
                 return
-            leaves = await connection.fetchval(SQL.append, *_arrays(extensions, self._keys.writer.kid))
+            leaves = await connection.fetchval(SQL.append, *_arguments(extensions, self._keys.writer.kid))
             if leaves is not None:
                 self.fast += 1
                 self._answer(live, extensions, leaves)
@@ -187,7 +187,7 @@ class Committer:
             live, extensions = self._extend(locked, by_tenant)
             if not extensions:
                 return
-            leaves = await connection.fetchval(SQL.append, *_arrays(extensions, self._keys.writer.kid))
+            leaves = await connection.fetchval(SQL.append, *_arguments(extensions, self._keys.writer.kid))
         self._answer(live, extensions, leaves)
 
     def _extend(
@@ -229,7 +229,7 @@ class Committer:
         return heads.extend(head, drafts, self._keys, self.vkey(head.origin), self._instance, self._clock())
 
     async def write(self, connection: Connection, extension: Extension) -> None:
-        leaves = await connection.fetchval(SQL.append, *_arrays([extension], self._keys.writer.kid))
+        leaves = await connection.fetchval(SQL.append, *_arguments([extension], self._keys.writer.kid))
         _check_leaves([extension], leaves)
 
     async def lock(self, connection: Connection, tenant: str, drafts: Sequence[Draft]) -> Head:
@@ -372,59 +372,70 @@ def _check_leaves(extensions: Sequence[Extension], leaves: list[bytes] | None) -
         raise RuntimeError("the database computed other leaf hashes than this process")
 
 
-def _arrays(extensions: Sequence[Extension], writer: str) -> list[Any]:
-    """The arguments of `log.append`: one array a column."""
+def _arguments(extensions: Sequence[Extension], writer: str) -> list[Any]:
+    """The arguments of `log.append`."""
     placed = [(extension.after.tenant, row) for extension in extensions for row in extension.rows]
-    links = [(e.after.tenant, agent, link) for e in extensions for agent, link in e.links.items()]
-    usage = [row.draft.usage for _, row in placed]
+    links = [
+        {"tenant": e.after.tenant, "agent": agent, "last_seq": link.seq, "ordinal": link.ordinal}
+        for e in extensions
+        for agent, link in e.links.items()
+    ]
     return [
-        [e.after.tenant for e in extensions],
-        [e.before.size for e in extensions],
-        [e.before.kill_epoch for e in extensions],
-        [e.after.size for e in extensions],
-        [e.after.prev for e in extensions],
-        [e.after.frontier.to_bytes() for e in extensions],
-        [e.after.last_ts for e in extensions],
-        [json.dumps(dict(e.after.cum)) for e in extensions],
-        [e.after.kill_epoch for e in extensions],
-        writer,
-        [tenant for tenant, _ in placed],
-        [row.seq for _, row in placed],
+        orjson.dumps([_head(extension) for extension in extensions]).decode(),
+        orjson.dumps([_columns(n, tenant, row) for n, (tenant, row) in enumerate(placed, 1)]).decode(),
         [row.entry for _, row in placed],
-        *_columns([row for _, row in placed]),
-        [None if u is None else u.requests for u in usage],
-        [None if u is None else u.micro_usd for u in usage],
-        [None if u is None else u.input_tokens for u in usage],
-        [None if u is None else u.output_tokens for u in usage],
-        [tenant for tenant, _, _ in links],
-        [agent for _, agent, _ in links],
-        [link.seq for _, _, link in links],
-        [link.ordinal for _, _, link in links],
+        [row.draft.body for _, row in placed],
+        orjson.dumps(links).decode(),
+        writer,
     ]
 
 
-def _columns(placed: Sequence[Placed]) -> list[list[Any]]:
-    """The look-up columns, in the order of `log.append`. Text loses `\\u0000`, which PostgreSQL doesn't take:
-    the evidence is `entry`, where it stands escaped."""
-    drafts = [row.draft for row in placed]
-    return [
-        [draft.kind for draft in drafts],
-        [row.ts for row in placed],
-        [draft.rid for draft in drafts],
-        [_text(draft.agent) for draft in drafts],
-        [_text(draft.team) for draft in drafts],
-        [_text(draft.user) for draft in drafts],
-        [_text(draft.session) for draft in drafts],
-        [_text(draft.tool) for draft in drafts],
-        [draft.verdict for draft in drafts],
-        [_text(draft.rule) for draft in drafts],
-        [draft.risk_ppm for draft in drafts],
-        [",".join(draft.codes) if draft.codes else None for draft in drafts],
-        [draft.of_seq for draft in drafts],
-        [draft.outcome_due for draft in drafts],
-        [draft.body for draft in drafts],
-    ]
+def _head(extension: Extension) -> dict[str, Any]:
+    before, after = extension.before, extension.after
+    return {
+        "tenant": after.tenant,
+        "size": before.size,
+        "epoch": before.kill_epoch,
+        "new_size": after.size,
+        "prev": after.prev.hex(),
+        "frontier": after.frontier.to_bytes().hex(),
+        "ts": after.last_ts,
+        "cum": after.cum,
+        "new_epoch": after.kill_epoch,
+    }
+
+
+def _columns(n: int, tenant: str, placed: Placed) -> dict[str, Any]:
+    """The look-up columns; absent ones are null. Text loses what PostgreSQL doesn't take (NUL, lone surrogates): the
+    evidence is the entry, where it stands escaped."""
+    draft = placed.draft
+    made: dict[str, Any] = {
+        "n": n,
+        "tenant": tenant,
+        "seq": placed.seq,
+        "kind": draft.kind,
+        "ts": placed.ts,
+        "rid": draft.rid,
+        "agent": _text(draft.agent),
+        "team": _text(draft.team),
+        "user_id": _text(draft.user),
+        "session": _text(draft.session),
+        "tool": _text(draft.tool),
+        "verdict": draft.verdict,
+        "rule": _text(draft.rule),
+        "risk": draft.risk_ppm,
+        "codes": ",".join(draft.codes) if draft.codes else None,
+        "of_seq": draft.of_seq,
+        "due": draft.outcome_due,
+    }
+    if draft.usage is not None:
+        usage = draft.usage
+        made["requests"], made["micro_usd"] = usage.requests, usage.micro_usd
+        made["input_tokens"], made["output_tokens"] = usage.input_tokens, usage.output_tokens
+    return made
 
 
 def _text(value: str | None) -> str | None:
-    return value.replace("\x00", "") if value is not None and "\x00" in value else value
+    if value is None or (value.isascii() and "\x00" not in value):
+        return value
+    return value.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")

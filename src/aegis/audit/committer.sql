@@ -8,9 +8,7 @@ SELECT agent, last_seq, ordinal FROM log.agent_heads WHERE tenant = $1 AND agent
 
 -- name: append
 -- Appends the rows and moves the heads; NULL when a head has moved.
-SELECT log.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-                  $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28,
-                  $29, $30, $31, $32, $33, $34, $35, $36)
+SELECT log.append($1, $2, $3, $4, $5, $6)
 
 -- name: keep_checkpoint
 -- Keeps a signed checkpoint; the first one of a size stands.

@@ -114,6 +114,40 @@ def test_lists_come_in_pages_that_hold_everything_once(installation: Installatio
         assert [each["name"] for each in every(tenant.auditor, "/v1/tools", limit)] == [f"t{n}" for n in range(7)]
 
 
+@pytest.mark.parametrize("status", ["quarantined", "retired"])
+def test_an_agent_that_is_not_active_is_refused_everything(status: str, home: Tenant) -> None:
+    made = home.admin.post("/v1/agents", {"name": fresh("out")}).expect(201)
+    agent = Caller(home.url, made["token"])
+    keyed = {"tool": "notes.read", "arguments": {}, "idempotency_key": fresh("key")}
+    told = agent.post("/v1/decide", keyed).expect(200)
+    assert told["verdict"] != "kill"
+    home.admin.patch(f"/v1/agents/{made['id']}", {"status": status}).expect(200)
+    assert agent.post("/v1/decide", keyed).expect(200)["verdict"] == "kill"
+    for method, path, body in (
+        ("POST", "/v1/scan", {"text": "x"}),
+        ("POST", "/v1/sessions", {}),
+        ("POST", f"/v1/decisions/{told['decision_id']}/outcome", {"status": "ok"}),
+        ("GET", "/v1/decisions", None),
+        ("GET", f"/v1/decisions/{told['decision_id']}", None),
+        ("GET", "/v1/approvals", None),
+    ):
+        answer = agent.call(method, path, body)
+        assert (answer.status, answer.json["code"]) == (403, f"auth.agent_{status}"), path
+
+
+def test_a_revoked_token_opens_no_door(home: Tenant) -> None:
+    made = home.admin.post("/v1/agents", {"name": fresh("revoked")}).expect(201)
+    credentials = {"id": made["id"], "secret": made["secret"]}
+    agent = Caller(home.url, Caller(home.url, None).post("/v1/auth/token", credentials).expect(200)["token"])
+    keyed = {"tool": "notes.read", "arguments": {}, "idempotency_key": fresh("key")}
+    agent.post("/v1/decide", keyed).expect(200)
+    agent.post("/v1/auth/revoke").expect(200)
+    for path, body in (("/v1/scan", {"text": "x"}), ("/v1/sessions", {}), ("/v1/decisions", None)):
+        answer = agent.call("GET" if body is None else "POST", path, body)
+        assert (answer.status, answer.json["code"]) == (401, "auth.revoked"), path
+    assert agent.post("/v1/decide", keyed).expect(200)["verdict"] == "kill"
+
+
 # ------------------------------------------------------------------ versions
 
 

@@ -19,6 +19,7 @@ import asyncpg
 import orjson
 
 from aegis.console_api.services import Services
+from aegis.identity.judge import check_standing
 from aegis.identity.roles import Permission, may
 from aegis.kernel.call import Principal
 from aegis.kernel.jsontree import JsonTree, dumps
@@ -156,7 +157,7 @@ class Api:
             principal = await services.authenticator.authenticate(headers)
             await self._entitled(route, principal)
             view = await services.views.get(principal.tenant)
-            services.check_credential(principal, view)
+            check_standing(principal, view)
         raw = await read_body(scope, receive, services.body_limit) if route.takes else b""
         query = _query(scope, route)
         needs_body = bool(raw) or route.method in ("PUT", "PATCH")

@@ -9,16 +9,13 @@ from typing import Any
 from aegis.audit.keys import LogKeys
 from aegis.autonomy.approvals import Approvals
 from aegis.db.database import Database
-from aegis.identity.judge import is_revoked
 from aegis.identity.sessions import Sessions
 from aegis.identity.sign_on import SignOn
 from aegis.identity.verify import Authenticator
 from aegis.kernel.call import Principal
 from aegis.kernel.clock import MicroSeconds
 from aegis.kernel.ids import uuid7
-from aegis.kernel.problems import Problem
 from aegis.kernel.record import Draft, Ledger, Unavailable
-from aegis.kernel.tenancy import TenantView
 from aegis.kill_switch.switches import Switches
 from aegis.policy.engine import PolicyEngine
 from aegis.policy.store import PolicyStore
@@ -52,13 +49,6 @@ class Services:
     metrics: Callable[[], bytes]
     clock: Callable[[], MicroSeconds]
     body_limit: int
-
-    def check_credential(self, principal: Principal, view: TenantView) -> None:
-        """Raises Problem 401 or 403: what stage 1 does for calls, for everything else."""
-        if is_revoked(principal, view):
-            raise Problem(401, "auth.revoked", "this credential was revoked")
-        if view.status != "active" and principal.role != "operator":
-            raise Problem(403, "auth.tenant_suspended", "this tenant is suspended")
 
     async def refused(self, principal: Principal, what: str) -> None:
         """Records the attempt of a role that may not. A store that is away does not turn a refusal into anything."""

@@ -15,6 +15,7 @@ import asyncpg
 
 from aegis.console_api.decisions_sql import SQL
 from aegis.console_api.routes import Ask, Reply, Route
+from aegis.identity.judge import check_standing
 from aegis.identity.roles import Permission
 from aegis.kernel.clock import iso
 from aegis.kernel.jsontree import dumps
@@ -97,7 +98,7 @@ async def _is_welcome(ask: Ask) -> bool:
     if expires is not None and expires <= ask.services.clock():
         return False
     try:
-        ask.services.check_credential(ask.principal, await ask.services.views.get(ask.tenant))
+        check_standing(ask.principal, await ask.services.views.get(ask.tenant))
     except Problem:
         return False
     return True

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aegis.identity.roles import Permission, may
 from aegis.identity.sessions import SessionFacts
-from aegis.kernel.call import Principal
+from aegis.kernel.call import Principal, Role
 from aegis.kernel.findings import Finding, finding
+from aegis.kernel.problems import Problem
 from aegis.kernel.tenancy import TenantView
 
 
@@ -34,6 +35,17 @@ def judge(
     if session_id is not None:
         found += _session(principal, view, session, session_id)
     return tuple(found)
+
+
+def check_standing(principal: Principal, view: TenantView) -> None:
+    """What stage 1 does for calls, for every other request. Raises Problem 401 or 403."""
+    if is_revoked(principal, view):
+        raise Problem(401, "auth.revoked", "this credential was revoked")
+    if view.status != "active" and principal.role is not Role.OPERATOR:
+        raise Problem(403, "auth.tenant_suspended", "this tenant is suspended")
+    if principal.role is Role.AGENT:
+        for found in _agent(principal, view):
+            raise Problem(403, found.code, "this agent is not active")
 
 
 def is_revoked(principal: Principal, view: TenantView) -> bool:

@@ -1,4 +1,5 @@
-"""Checks the members of a request's object: unknown ones are named with the nearest known, wrong types with the right."""
+"""Checks the members of a request's object; unknown ones are named with the nearest known, wrong types with the right.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from aegis.identity.judge import check_standing
 from aegis.identity.roles import Permission, may
 from aegis.identity.verify import Authenticator
 from aegis.kernel.call import Call, Principal
@@ -77,6 +78,8 @@ class Rest:
         self._idempotency, self._outcomes, self._probes, self._sessions = idempotency, outcomes, probes, sessions
         self._access, self._permit, self._price, self._clock = access, permit, price, clock
         self._body_limit, self._rest = body_limit, rest
+        self._judged: tuple[Door, ...] = (self._decide, self._execute)
+        """Stage 1 looks at the caller's standing there, and its answer is a verdict."""
         self._doors: dict[str, tuple[Door, Permission]] = {
             "/v1/decide": (self._decide, Permission.DECIDE),
             "/v1/execute": (self._execute, Permission.DECIDE),
@@ -121,10 +124,11 @@ class Rest:
         if not self._may(principal.role, permission):
             await self._access(principal, f"{permission.value}")
             raise Problem(403, "auth.role", f"the role {principal.role.value} may not do this")
-        tree = json_object(body)
-        return await door(scope, principal, await self._views.get(principal.tenant), tree, len(body))
+        view = await self._views.get(principal.tenant)
+        if door not in self._judged:
+            check_standing(principal, view)
+        return await door(scope, principal, view, json_object(body), len(body))
 
-    @staticmethod
     @staticmethod
     def _may(role: Any, permission: Permission) -> bool:
         if permission is Permission.OPEN_SESSION:
@@ -145,7 +149,7 @@ class Rest:
             body = render.decision(judged, with_receipt=with_receipt, permit=permit)
             return 200, dumps(body), [JSON, *render.overhead_headers(judged.call, judged.took_us)]
 
-        return await self._once(call, tree, answered)
+        return await self._once(call, view, tree, answered)
 
     async def _execute(
         self, scope: Scope, principal: Principal, view: TenantView, tree: dict[str, JsonTree], size: int
@@ -161,7 +165,7 @@ class Rest:
             except Problem as problem:
                 return problem.status, problem_body(problem), [*problem_headers(problem), *headers]
 
-        return await self._once(call, tree, answered)
+        return await self._once(call, view, tree, answered)
 
     async def _outcome(
         self, scope: Scope, principal: Principal, view: TenantView, tree: dict[str, JsonTree], size: int
@@ -200,10 +204,15 @@ class Rest:
         )
 
     async def _once(
-        self, call: Call, tree: dict[str, JsonTree], answered: Callable[[], Awaitable[tuple[int, bytes, Headers]]]
+        self,
+        call: Call,
+        view: TenantView,
+        tree: dict[str, JsonTree],
+        answered: Callable[[], Awaitable[tuple[int, bytes, Headers]]],
     ) -> tuple[int, bytes, Headers]:
-        """The stored answer of an idempotency key, or a new one that is stored."""
-        if call.idempotency_key is None:
+        """The stored answer of an idempotency key, or a new one that is stored. Who may not ask any more gets no
+        stored answer, but a judgement."""
+        if call.idempotency_key is None or not _stands(call.principal, view):
             return await answered()
         begun = await self._idempotency.begin(call, tree)
         if isinstance(begun, Stored):
@@ -221,6 +230,14 @@ class Rest:
             raise
         await self._idempotency.finish(call, status, body)
         return status, body, headers
+
+
+def _stands(principal: Principal, view: TenantView) -> bool:
+    try:
+        check_standing(principal, view)
+    except Problem:
+        return False
+    return True
 
 
 def fault(error: Exception) -> Problem:

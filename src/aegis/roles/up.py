@@ -161,6 +161,7 @@ class _House:
             output, _ = child.process.communicate(timeout=PREPARE_S)
             if child.process.returncode == 0:
                 (self.data / PREPARED).write_text(_fingerprint(), "ascii")
+                self._credentials_name(self.url)  # after an upgrade they are older than this port
                 return
             lines = output.decode("utf-8", "replace").strip().splitlines()
             raise CannotStart(lines[-1].removeprefix("aegis: ") if lines else "couldn't prepare the database")

@@ -261,6 +261,21 @@ async def test_pages_go_back_in_time(house: House) -> None:
     assert await house.store.page(house.tenant, house.now, status="approved") == []
 
 
+async def test_a_status_is_that_of_the_moment_that_is_asked_about(house: House) -> None:
+    asked = await house.store.request(house.tenant, house.wanted(), house.now)
+    late = house.now + 10**15
+    assert [each.id for each in await house.store.page(house.tenant, house.now, status="pending")] == [asked.id]
+    assert await house.store.page(house.tenant, house.now, status="expired") == []
+    assert [each.id for each in await house.store.page(house.tenant, late, status="expired")] == [asked.id]
+    assert await house.store.page(house.tenant, late, status="pending") == []
+
+
+async def test_pages_of_one_agent_hold_no_others(house: House) -> None:
+    asked = await house.store.request(house.tenant, house.wanted(), house.now)
+    assert [each.id for each in await house.store.page(house.tenant, house.now, agent=asked.agent)] == [asked.id]
+    assert await house.store.page(house.tenant, house.now, agent="agt_other") == []
+
+
 async def test_an_agent_can_not_ask_without_end(house: House) -> None:
     for n in range(200):
         await house.store.request(house.tenant, house.wanted(session=f"s_{n}"), house.now)

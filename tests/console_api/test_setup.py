@@ -432,6 +432,22 @@ def test_approvals_come_in_pages(installation: Installation) -> None:
         assert len(listed) == 5 and set(listed) == made
 
 
+def test_an_agent_lists_its_own_approvals_past_everybody_elses(installation: Installation) -> None:
+    tenant = installation.tenant("others' approvals")
+    busy = tenant.admin.post("/v1/agents", {"name": "busy"}).expect(201)
+    contract = {"mode": "enforce", "approvals": [{"tool": "pay*"}]}
+    for agent in (tenant.agent, busy["id"]):
+        tenant.admin.put(f"/v1/contracts/{agent}", contract).expect(200)
+    ask = {"tool": "pay", "arguments": {}}
+    own = tenant.agent_caller.post("/v1/decide", ask).expect(200)["approval"]["id"]
+    for number in range(3):
+        Caller(tenant.url, busy["token"]).post("/v1/decide", {**ask, "arguments": {"n": number}}).expect(200)
+    listed = tenant.agent_caller.get("/v1/approvals?limit=1").expect(200)
+    assert [each["id"] for each in listed["items"]] == [own]
+    assert listed["next_cursor"] is None
+    assert Caller(tenant.url, busy["token"]).get(f"/v1/approvals/{own}").status == 404
+
+
 def test_after_the_answer_nothing_in_the_scope_runs(installation: Installation) -> None:
     tenant = installation.tenant("kills")
     done = tenant.security.put(f"/v1/kill-switches/agent:{tenant.agent}", {"reason": "odd"}).expect(200)

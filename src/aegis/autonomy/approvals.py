@@ -168,13 +168,16 @@ class Approvals:
         now_us: MicroSeconds,
         *,
         status: str | None = None,
+        agent: str | None = None,
         before: tuple[MicroSeconds, str] | None = None,
         limit: int = 50,
     ) -> list[Approval]:
-        """Newest first; `before` is `created_at` and `id` of the last one of the page before. At most 500."""
+        """Newest first, of one agent and status (as of now) where given; `before` is `created_at` and `id` of the last
+        one of the page before. At most 501: a page and what shows that there is another."""
         at, after_id = (None, None) if before is None else (_moment(before[0]), before[1])
         async with self._database.scope(tenant) as connection:
-            found = await connection.fetch(_SQL.page, tenant, status, at, after_id, max(1, min(limit, 500)))
+            limit = max(1, min(limit, 501))
+            found = await connection.fetch(_SQL.page, tenant, status, at, after_id, limit, _moment(now_us), agent)
         return [_approval(each, now_us) for each in found]
 
     async def wait(self, tenant: str, approval_id: str, seconds: float, now_us: MicroSeconds) -> Approval | None:

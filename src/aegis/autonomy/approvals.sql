@@ -50,9 +50,12 @@ UPDATE control.approvals SET uses_left = uses_left + 1
  WHERE tenant = $1 AND id = $2 AND agent = $3 AND status = 'approved';
 
 -- name: page
--- The approvals before ($3, $4) in time and id, newest first; of one status, where one is given.
+-- The approvals before ($3, $4) in time and id, newest first; of one status as of $6 and of one agent, where given.
 SELECT * FROM control.approvals
- WHERE tenant = $1 AND ($2::text IS NULL OR status = $2) AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+ WHERE tenant = $1 AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+   AND ($2::text IS NULL
+        OR CASE WHEN status IN ('pending', 'approved') AND expires_at <= $6::timestamptz THEN 'expired' ELSE status END = $2)
+   AND ($7::text IS NULL OR agent = $7)
  ORDER BY created_at DESC, id DESC LIMIT $5;
 
 -- name: decision_row

@@ -353,9 +353,7 @@ async def add_tenant(ask: Ask) -> Reply:
             raise Problem(422, "request.invalid", "/organisation: there is no such organisation") from None
         await change.append(ask.services.change(ask.principal, "tenants.create", id=made.id))
     await ask.services.views.refresh(made.id)
-    return Reply(
-        201, {"id": made.id, "name": made.name, "status": made.status, "admin": {"token": made.admin.token}}
-    )
+    return Reply(201, {"id": made.id, "name": made.name, "status": made.status, "admin": {"token": made.admin.token}})
 
 
 async def change_tenant(ask: Ask) -> Reply:

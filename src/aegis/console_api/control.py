@@ -105,14 +105,18 @@ async def list_approvals(ask: Ask) -> Reply:
         if found is None:
             raise Problem(422, "request.invalid", "cursor: expected the next_cursor of an earlier answer")
         before = (int(found[1]), found[2])
-    rows = await ask.services.approvals.page(
-        ask.tenant, ask.services.clock(), status=status, before=before, limit=limit + 1
-    )
     is_person = may(ask.principal.role, P.READ_DECISIONS)
-    mine = [each for each in rows if is_person or each.agent == ask.principal.agent]
-    made = page([each.public(to_people=is_person) for each in mine], limit, "id")
+    rows = await ask.services.approvals.page(
+        ask.tenant,
+        ask.services.clock(),
+        status=status,
+        agent=None if is_person else ask.principal.agent,
+        before=before,
+        limit=limit + 1,
+    )
+    made = page([each.public(to_people=is_person) for each in rows], limit, "id")
     if made["next_cursor"] is not None:
-        last = mine[limit - 1]
+        last = rows[limit - 1]
         made["next_cursor"] = f"{last.created_at}-{last.id}"
     return Reply(body=made)
 

@@ -188,6 +188,7 @@ def test_agents_and_settings_have_versions_too(home: Tenant) -> None:
         assert write(path, change, if_match=seen).status == 200
         assert write(path, change, if_match=seen).status == 412
     home.admin.put("/v1/settings", {"degraded_mode": "block_high_risk"}).expect(200)
+    assert home.admin.delete(f"/v1/agents/{agent['id']}", if_match='"other"').status == 412
 
 
 # ------------------------------------------------------------------ tools, upstreams, secrets

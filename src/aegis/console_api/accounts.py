@@ -115,6 +115,7 @@ async def retire_agent(ask: Ask) -> Reply:
         row = await change.connection.fetchrow(SQL.agent, ask.tenant, ask.params["id"])
         if row is None:
             raise Problem(404, "agents.unknown", "there is no such agent in this tenant")
+        check_match(ask, shown(row))
         after = {**shown(row), "status": "retired"}
         await change.connection.execute(
             SQL.put_agent, ask.tenant, after["id"], after["name"], after["status"], after["owner"], after["team"],

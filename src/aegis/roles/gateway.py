@@ -71,6 +71,7 @@ from aegis.quota.report import report
 from aegis.quota.settled import SettledBuckets
 from aegis.quota.valkey import ValkeyBuckets, baseline_key, connect
 from aegis.roles.figures import Figures, Readiness
+from aegis.roles.logs import log_to_stderr
 from aegis.roles.serving import Application, Message, Scope, serve
 from aegis.surfaces.asks import priced
 from aegis.surfaces.permits import Permits
@@ -90,6 +91,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 def main(config: Config, *, sockets: Sequence[socket.socket] = (), channel: socket.socket | None = None) -> None:
     """Returns after draining. Raises SystemExit(3) when something it needs can't be had at the start."""
+    log_to_stderr(config.log_level)
     serve(application(config), config, sockets=sockets, channel=channel)
 
 

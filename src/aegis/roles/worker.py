@@ -38,6 +38,7 @@ from aegis.pipeline.outcomes import Closer
 from aegis.pipeline.recorder import Recorder
 from aegis.quota.valkey import baseline_key
 from aegis.roles.front import READY
+from aegis.roles.logs import log_to_stderr
 from aegis.tenants.processes import Processes
 from aegis.tenants.views import Views
 
@@ -55,6 +56,7 @@ log = logging.getLogger("aegis.worker")
 
 def main(config: Config, *, channel: socket.socket | None = None) -> None:
     """Returns after SIGTERM, SIGINT or the end of `channel`."""
+    log_to_stderr(config.log_level)
     uvloop.run(_live(config, channel))
 
 

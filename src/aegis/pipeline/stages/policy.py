@@ -17,7 +17,7 @@ from aegis.children.pool import ChildCrashed, ChildTimeout, ChildUnavailable
 from aegis.inspection.secrets import contains_secret
 from aegis.kernel.call import Call
 from aegis.kernel.codes import CODES
-from aegis.kernel.findings import Finding, finding
+from aegis.kernel.findings import Finding, Phrase, finding
 from aegis.kernel.jsontree import dumps
 from aegis.kernel.tenancy import Agent
 from aegis.pipeline.analysts import Analysts
@@ -29,6 +29,12 @@ from aegis.policy.kinds import Argument, kinds, tool_words
 
 PLAIN = frozenset({"text", "recipient", "money"})
 IN_PROCESS_BYTES = 4096
+STATEMENTS = frozenset(
+    f"{verb} {what}"
+    for verb in ("CREATE", "ALTER", "DROP", "TRUNCATE")
+    for what in ("TABLE", "DATABASE", "SCHEMA", "VIEW", "INDEX", "ROLE", "USER", "FUNCTION", "TRIGGER", "SEQUENCE")
+)
+"""SQL's own phrases, which may stand in a message with their space."""
 COMPANY = frozenset({"example.com", "localhost"})
 
 
@@ -147,7 +153,11 @@ def _findings(said: list[dict[str, Any]]) -> tuple[Finding, ...]:
 def _finding(code: str, path: str, score: float | None, values: Mapping[str, Any]) -> Finding:
     known = {"statement": "", "object": "", "command": "", "verb": "", "kind": "", "service": "", "operation": "",
              "count": "", "dialect": "", "scheme": "", "amount": "", "size": "", "ms": ""}  # fmt: skip
-    return finding(code, path=path, score=score, **{**known, **values})
+    made = {**known, **values}
+    statement = str(made["statement"]).replace("_", " ")
+    if statement in STATEMENTS:
+        made["statement"] = Phrase(statement)
+    return finding(code, path=path, score=score, **made)
 
 
 def _failed(code: str, ms: int) -> dict[str, Any]:

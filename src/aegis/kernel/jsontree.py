@@ -56,7 +56,9 @@ def parse(body: bytes) -> JsonTree:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise JsonError("json.utf8", f"expected UTF-8, got the byte {body[error.start]:#04x} at {error.start}") from None
+        raise JsonError(
+            "json.utf8", f"expected UTF-8, got the byte {body[error.start]:#04x} at {error.start}"
+        ) from None
     try:
         tree = _DECODER.decode(text)
     except JsonError:

@@ -49,7 +49,7 @@ def migrate() -> None:
 
 
 @click.command(help="Makes the operator, the first tenant and the keys, once, and prints their credentials as JSON.")
-@click.option("--url", default="http://127.0.0.1:8080", help="Where the gateways will be reached; stands in the output.")
+@click.option("--url", default="http://127.0.0.1:8080", help="Where gateways will be reached; stands in the output.")
 def bootstrap(url: str) -> None:
     import asyncio
     import json

@@ -246,7 +246,7 @@ def _large_integer(value: int) -> str:
 
 
 def _shortest(value: float) -> tuple[str, int]:
-    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    _, digits, exponent = Decimal(repr(value)).as_tuple()
     text = "".join(map(str, digits)).rstrip("0")
     return text, int(exponent) + len(digits) - len(text)
 

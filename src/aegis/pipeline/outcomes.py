@@ -86,7 +86,7 @@ class Outcomes:
         }
         outcome = Outcome(
             status=report.status,
-            output=report.output,
+            output=shown.output,
             executed_digest=report.executed_digest,
             findings=tuple(found),
             usage=report.usage,

@@ -45,9 +45,9 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an allowed action ended. `reported`: by the caller's word, not by Aegis's own eyes.
+    """How an allowed action ended. `output` is what the agent gets to see: what was cut out is kept nowhere.
 
-    `kept` goes into the row's body, for a later reader of it.
+    `reported`: by the caller's word, not by Aegis's own eyes. `kept` goes into the row's body, for who reads it later.
     """
 
     status: str

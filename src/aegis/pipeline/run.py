@@ -119,7 +119,7 @@ class Runs:
         usage = Usage(micro_usd=cost(view, call) if result.effect != "none" else 0)
         outcome = Outcome(
             status=result.status,
-            output=result.output,
+            output=shown.output,
             executed_digest=call.action.digest if result.effect != "none" else None,
             findings=(*result.findings, *shown.findings),
             usage=usage,

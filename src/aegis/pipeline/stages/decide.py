@@ -79,7 +79,8 @@ def risk_ppm(findings: Iterable[Finding], weights: Weights) -> int:
         1 - min(1.0, getattr(weights, area) * (1 - prod(1 - score for score in sorted(area_scores))))
         for area, area_scores in sorted(scores.items())
     )
-    return int(round((1 - kept) * MILLION))
+    risk: int = round((1 - kept) * MILLION)
+    return risk
 
 
 def by_threshold(risk: int, thresholds: Thresholds) -> Verdict:

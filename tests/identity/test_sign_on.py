@@ -11,6 +11,7 @@ from aegis.identity.spent import Spent, SpentUnavailable
 from aegis.identity.tokens import TokenSigner
 from aegis.kernel.call import Principal, Role
 from aegis.kernel.problems import Problem
+from aegis.quota.valkey import spent_key
 from aegis.tenants.accounts import NewAgent, NewTenant, create_agent, create_user
 from aegis.tenants.views import Views
 
@@ -169,7 +170,7 @@ def single_use(tenant: str, **changes: object) -> Principal:
 
 
 async def test_a_single_use_token_is_accepted_once(client: Redis, clock: Clock, tenant: NewTenant) -> None:
-    one, other = Spent(client, clock), Spent(client, clock)
+    one, other = Spent(client, clock, spent_key), Spent(client, clock, spent_key)
     assert await one.is_replayed(single_use(tenant.id)) is False
     assert await other.is_replayed(single_use(tenant.id)) is True
     assert await one.is_replayed(single_use("ten_other" + tenant.id)) is False
@@ -177,7 +178,7 @@ async def test_a_single_use_token_is_accepted_once(client: Redis, clock: Clock, 
 
 
 async def test_other_tokens_are_accepted_again_and_again(client: Redis, clock: Clock, tenant: NewTenant) -> None:
-    spent = Spent(client, clock)
+    spent = Spent(client, clock, spent_key)
     for _ in range(3):
         assert await spent.is_replayed(single_use(tenant.id, single_use=False)) is False
 
@@ -185,11 +186,11 @@ async def test_other_tokens_are_accepted_again_and_again(client: Redis, clock: C
 async def test_a_single_use_token_that_outlives_the_window_is_refused(
     client: Redis, clock: Clock, tenant: NewTenant
 ) -> None:
-    spent = Spent(client, clock)
+    spent = Spent(client, clock, spent_key)
     assert await spent.is_replayed(single_use(tenant.id, expires_at=NOW + 25 * 3600 * 1_000_000)) is True
     assert await spent.is_replayed(single_use(tenant.id, expires_at=None)) is True
 
 
 async def test_without_the_store_a_single_use_token_is_not_accepted(clock: Clock, tenant: NewTenant) -> None:
     with pytest.raises(SpentUnavailable):
-        await Spent(Redis.from_url("unix:///nowhere/valkey.sock"), clock).is_replayed(single_use(tenant.id))
+        await Spent(Redis.from_url("unix:///nowhere/valkey.sock"), clock, spent_key).is_replayed(single_use(tenant.id))

@@ -134,7 +134,7 @@ def _outcome(row: Any, explain: str, sees_payloads: bool) -> dict[str, Any]:
         "effect": said.get("effect"),
         "usage": said.get("usage"),
         "findings": said.get("findings", []) if explain != "none" else [],
-        "stages": [_stage(stage, explain, sees_payloads) for stage in body.get("flight", ())],
+        "stages": [_stage(stage, explain, sees_payloads) for stage in body.get("flight", ()) if explain != "none"],
     }
     if sees_payloads:
         made["openings"] = body.get("openings", {})

@@ -158,6 +158,7 @@ class Api:
             await self._entitled(route, principal)
             view = await services.views.get(principal.tenant)
             check_standing(principal, view)
+            await services.spent.spend(principal)
         raw = await read_body(scope, receive, services.body_limit) if route.takes else b""
         query = _query(scope, route)
         needs_body = bool(raw) or route.method in ("PUT", "PATCH")

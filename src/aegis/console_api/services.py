@@ -11,6 +11,7 @@ from aegis.autonomy.approvals import Approvals
 from aegis.db.database import Database
 from aegis.identity.sessions import Sessions
 from aegis.identity.sign_on import SignOn
+from aegis.identity.spent import Spent
 from aegis.identity.verify import Authenticator
 from aegis.kernel.call import Principal
 from aegis.kernel.clock import MicroSeconds
@@ -30,6 +31,7 @@ class Services:
     database: Database
     views: Views
     authenticator: Authenticator
+    spent: Spent
     ledger: Ledger
     keys: LogKeys
     vkey: Callable[[str], str]

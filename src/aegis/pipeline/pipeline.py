@@ -209,7 +209,7 @@ class Pipeline:
         await self.reservations.release(call, so_far)
         if call.approval is not None:
             await self.approvals.give_back(call, so_far)
-        elif verdict is Verdict.ESCALATE and judged.approval is None:
+        if verdict is Verdict.ESCALATE and judged.approval is None:
             judged.approval = await self.approvals.request(call, judged.decision, so_far)
 
     async def _judge_again(self, judged: Judged, epoch: int) -> Judged:

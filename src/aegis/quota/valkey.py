@@ -97,7 +97,7 @@ class ValkeyBuckets:
             f"{p}a:{take.agent}".encode(),
             baseline_key(take.tenant, take.agent).encode(),
             f"{p}s:{take.session or ''}".encode(),
-            f"{p}jti:{take.jti or ''}".encode(),
+            spent_key(take.tenant, take.jti or "").encode(),
             f"{p}a:{take.peer or take.agent}".encode(),
             *keys[6:],
         ]
@@ -263,6 +263,11 @@ def baseline_key(tenant: str, agent: str) -> str:
 def prefix(tenant: str) -> str:
     """The braces are the hash tag: all keys of a tenant live in one slot of a cluster."""
     return f"aegis:{{{tenant}}}:"
+
+
+def spent_key(tenant: str, credential: str) -> str:
+    """Stands while a single-use credential that was used could be sent again."""
+    return f"{prefix(tenant)}jti:{credential}"
 
 
 class _Shape:

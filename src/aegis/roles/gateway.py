@@ -35,6 +35,7 @@ from aegis.identity.issuers import IssuerDirectory
 from aegis.identity.jwks import KeySets
 from aegis.identity.sessions import Sessions
 from aegis.identity.sign_on import SignOn
+from aegis.identity.spent import Spent
 from aegis.identity.tokens import AUDIENCE, TokenSigner
 from aegis.identity.verify import Authenticator
 from aegis.inspection.injection import RuleScanner
@@ -69,7 +70,7 @@ from aegis.quota.limits import Limits, limits_of
 from aegis.quota.rebuild import UsageLog
 from aegis.quota.report import report
 from aegis.quota.settled import SettledBuckets
-from aegis.quota.valkey import ValkeyBuckets, baseline_key, connect
+from aegis.quota.valkey import ValkeyBuckets, baseline_key, connect, spent_key
 from aegis.roles.figures import Figures, Readiness
 from aegis.roles.logs import log_to_stderr
 from aegis.roles.serving import Application, Message, Scope, serve
@@ -181,6 +182,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         key_sets=KeySets(lambda url: guard.fetch(url, JWKS_BYTES, JWKS_S), now_us),
         clock=now_us,
     )
+    spent = Spent(client, now_us, spent_key)
     sessions = Sessions(database, keys.token_seed, now_us)
     approvals = Approvals(database, committer)
     usage = UsageLog(database)
@@ -265,6 +267,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         database=database,
         views=views,
         authenticator=authenticator,
+        spent=spent,
         ledger=committer,
         keys=keys,
         vkey=committer.vkey,
@@ -294,6 +297,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         probes=probes,
         sessions=SessionDesk(sessions, authenticator),
         access=services.refused,
+        spend=spent.spend,
         permit=permits,
         price=priced,
         clock=now_us,

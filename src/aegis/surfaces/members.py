@@ -94,7 +94,8 @@ class Members:
             return None
 
     def unsupported(self, name: str, meaning: str) -> None:
-        if self.tree.get(name) not in (None, False, [], {}):
+        given = self.tree.get(name)
+        if given is not None and given is not False and given not in ([], {}):  # 0 is asked for, too
             self.wrong(name, f"not supported yet: {meaning}")
 
     def finish(self) -> None:

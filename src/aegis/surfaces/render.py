@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from aegis.audit import proofs, receipts
-from aegis.kernel.call import Call, Role
+from aegis.kernel.call import Call, Principal, Role
 from aegis.kernel.clock import iso
 from aegis.kernel.findings import Finding
 from aegis.kernel.problems import Problem
 from aegis.kernel.record import Appended
+from aegis.kernel.tenancy import TenantView
 from aegis.kernel.verdict import Verdict
 from aegis.pipeline.pipeline import Answer, Judged
 
@@ -25,7 +26,7 @@ TITLES = {
 def decision(judged: Judged, *, with_receipt: bool, permit: str | None = None) -> dict[str, Any]:
     """The body of POST /v1/decide."""
     call, made, view = judged.call, judged.decision, judged.so_far.view
-    explain = view.settings.explain_to_agents if call.principal.role is Role.AGENT else "full"
+    explain = explained(call.principal, view)
     says = explain != "none"
     return {
         "decision_id": call.decision_id,
@@ -46,6 +47,11 @@ def decision(judged: Judged, *, with_receipt: bool, permit: str | None = None) -
         "outcome_due": None if judged.outcome_due is None else iso(judged.outcome_due),
         "receipt": receipt(judged, explain) if with_receipt else None,
     }
+
+
+def explained(principal: Principal, view: TenantView) -> str:
+    """How much of the reasons the caller sees: an agent what its tenant's setting says, people all."""
+    return view.settings.explain_to_agents if principal.role is Role.AGENT else "full"
 
 
 def shown(found: Finding, explain: str) -> dict[str, Any]:
@@ -82,8 +88,9 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
     if ran is None:
         raise refusal(judged, body, effect="none")
     codes = {found.code for found in ran.findings}
+    explain = explained(judged.call.principal, judged.so_far.view)
     if "execute.killed" in codes:
-        raise refusal(judged, {**body, **_killed(ran.findings)}, effect=ran.effect, status=403)
+        raise refusal(judged, {**body, **_killed(ran.findings, explain)}, effect=ran.effect, status=403)
     if "execute.timeout" in codes:
         raise problem(504, "execute.timeout", "the target did not answer in time", body, effect=ran.effect)
     body |= {
@@ -92,10 +99,11 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
         "redactions": list(ran.redactions),
         "effect": ran.effect,
         "target_code": ran.target_code,
-        "findings": [*body["findings"], *(found.public() for found in ran.findings)],
+        "findings": [*body["findings"], *(shown(found, explain) for found in ran.findings if explain != "none")],
     }
     if ran.appended is not None:
-        body["outcome_receipt"] = receipt_of(ran.appended, judged.call.decision_id) if with_receipt else None
+        made = receipt_of(ran.appended, judged.call.decision_id, explain) if with_receipt else None
+        body["outcome_receipt"] = made
     return body
 
 
@@ -133,9 +141,19 @@ def problem(status: int, code: str, detail: str, body: Mapping[str, Any], *, eff
     return Problem(status, code, detail, members={**members, "effect": effect})
 
 
-def _killed(findings: tuple[Finding, ...]) -> dict[str, Any]:
+def _killed(findings: tuple[Finding, ...], explain: str) -> dict[str, Any]:
+    if explain == "none":
+        return {"verdict": "kill", "rule": "", "findings": []}
     killed = next(f for f in findings if f.code == "execute.killed")
-    return {"verdict": "kill", "rule": killed.rule, "findings": [f.public() for f in findings]}
+    return {"verdict": "kill", "rule": killed.rule, "findings": [shown(f, explain) for f in findings]}
+
+
+def outcome(
+    said: Mapping[str, Any], appended: Appended | None, decision_id: str, explain: str, *, with_receipt: bool
+) -> dict[str, Any]:
+    """The body of POST /v1/decisions/{id}/outcome. `appended` is None where the same report came before."""
+    made = None if appended is None or not with_receipt else receipt_of(appended, decision_id, explain)
+    return {**said, **({"findings": []} if explain == "none" else {}), "receipt": made}
 
 
 def overhead_headers(call: Call, took_us: int) -> list[tuple[bytes, bytes]]:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+import asyncpg
 import orjson
 
 from aegis.identity.judge import check_standing
@@ -29,7 +30,6 @@ from aegis.pipeline.pipeline import Answer, Pipeline, ViewSource
 from aegis.surfaces import asks, render
 from aegis.surfaces.asgi import (
     JSON,
-    PROBLEM,
     ClientGone,
     Headers,
     Receive,
@@ -51,11 +51,18 @@ Door = Callable[[Scope, Principal, TenantView, dict[str, JsonTree], int], Awaita
 
 DOOR = "rest"
 log = logging.getLogger("aegis.rest")
+_STORE_AWAY = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.TooManyConnectionsError,
+)
 _OUTCOME = re.compile(r"/v1/decisions/([^/]{1,64})/outcome")
 
 
 class Rest:
-    """One object, called for each request. `access` records the attempt of a role that may not."""
+    """One object, called for each request. `access` records the attempt of a role that may not; `spend` raises Problem
+    for a single-use credential that was used before."""
 
     def __init__(
         self,
@@ -68,6 +75,7 @@ class Rest:
         probes: Probes,
         sessions: SessionDesk,
         access: Callable[[Principal, str], Awaitable[None]],
+        spend: Callable[[Principal], Awaitable[None]],
         permit: Callable[[Call], str],
         price: Callable[[asks.Reported], Usage],
         clock: Callable[[], MicroSeconds],
@@ -76,7 +84,8 @@ class Rest:
     ) -> None:
         self._pipeline, self._authenticator, self._views = pipeline, authenticator, views
         self._idempotency, self._outcomes, self._probes, self._sessions = idempotency, outcomes, probes, sessions
-        self._access, self._permit, self._price, self._clock = access, permit, price, clock
+        self._access, self._spend, self._permit, self._price = access, spend, permit, price
+        self._clock = clock
         self._body_limit, self._rest = body_limit, rest
         self._judged: tuple[Door, ...] = (self._decide, self._execute)
         """Stage 1 looks at the caller's standing there, and its answer is a verdict."""
@@ -127,6 +136,7 @@ class Rest:
         view = await self._views.get(principal.tenant)
         if door not in self._judged:
             check_standing(principal, view)
+            await self._spend(principal)
         return await door(scope, principal, view, json_object(body), len(body))
 
     @staticmethod
@@ -170,21 +180,23 @@ class Rest:
     async def _outcome(
         self, scope: Scope, principal: Principal, view: TenantView, tree: dict[str, JsonTree], size: int
     ) -> tuple[int, bytes, Headers]:
-        decision_id = scope["aegis.decision_id"]
+        decision_id, with_receipt = scope["aegis.decision_id"], wants_receipt(scope)
         reported = asks.reported(tree)
         report = Report(reported.status, reported.output, reported.executed_digest, self._price(reported))
         said, appended = await self._pipeline.own(self._outcomes.report(principal, view, decision_id, report))
-        receipt = None if appended is None else render.receipt_of(appended, decision_id)
-        return 200, dumps({**said, "receipt": receipt}), [JSON, (b"x-aegis-decision-id", decision_id.encode())]
+        body = render.outcome(said, appended, decision_id, render.explained(principal, view), with_receipt=with_receipt)
+        return 200, dumps(body), [JSON, (b"x-aegis-decision-id", decision_id.encode())]
 
     async def _scan(
         self, scope: Scope, principal: Principal, view: TenantView, tree: dict[str, JsonTree], size: int
     ) -> tuple[int, bytes, Headers]:
+        takes_no_query(scope)
         return 200, orjson.dumps(await self._probes.scan(principal, view, tree)), [JSON]
 
     async def _open_session(
         self, scope: Scope, principal: Principal, view: TenantView, tree: dict[str, JsonTree], size: int
     ) -> tuple[int, bytes, Headers]:
+        takes_no_query(scope)
         return 201, orjson.dumps(await self._sessions.open(principal, view, tree)), [JSON]
 
     # ------------------------------------------------------------------ parts
@@ -216,8 +228,8 @@ class Rest:
             return await answered()
         begun = await self._idempotency.begin(call, tree)
         if isinstance(begun, Stored):
-            kind = JSON if begun.status < 400 else PROBLEM
-            return begun.status, begun.answer, [kind, (b"x-aegis-decision-id", begun.decision_id.encode())]
+            await self._spend(call.principal)
+            return begun.status, begun.answer, stored_headers(begun)
         return await self._pipeline.own(self._keep(call, answered))
 
     async def _keep(
@@ -232,6 +244,15 @@ class Rest:
         return status, body, headers
 
 
+def stored_headers(stored: Stored) -> Headers:
+    """The headers of the first answer, as far as they don't speak of its making."""
+    headers: Headers = [(b"x-aegis-decision-id", stored.decision_id.encode())]
+    if stored.status < 400:
+        return [JSON, *headers]
+    retry_after = orjson.loads(stored.answer).get("retry_after") if stored.status == 429 else None
+    return [*problem_headers(Problem(stored.status, "", "", retry_after_s=retry_after)), *headers]
+
+
 def _stands(principal: Principal, view: TenantView) -> bool:
     try:
         check_standing(principal, view)
@@ -244,8 +265,17 @@ def fault(error: Exception) -> Problem:
     """What the caller is told of an exception that nothing else answers for; the log has its text."""
     if isinstance(error, ViewUnavailable):
         return Problem(503, "tenant.unavailable", "the tenant's set-up couldn't be read", retry_after_s=1)
+    if isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, *_STORE_AWAY)):
+        return Problem(503, "store.unavailable", "the record store is away", retry_after_s=1)
     log.exception("a request failed", exc_info=error)
     return Problem(500, "internal", "Aegis failed; nothing more than the recorded ran")
+
+
+def takes_no_query(scope: Scope) -> None:
+    """Raises Problem 422 for a query where none has a meaning."""
+    given = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+    if given:
+        raise Problem(422, "request.invalid", f"unknown query parameter {sorted(given)[0][:64]!r}; none is known here")
 
 
 def wants_receipt(scope: Scope) -> bool:

@@ -53,6 +53,8 @@ def test_a_bundle_that_passes_becomes_a_draft_with_its_checks(tenant: Tenant) ->
     assert made["status"] == "draft" and made["digest"].startswith("sha256:")
     assert {each["check"]: each["passed"] for each in made["checks"]}["compiles"]
     assert answer.headers["location"] == f"/v1/policies/{made['digest']}"
+    assert tenant.auditor.get(answer.headers["location"]).expect(200)["status"] == "draft"
+    assert tenant.auditor.get("/v1/policies/sha256:none").expect(404)["code"] == "policies.unknown"
     assert active(tenant) == []
 
 

@@ -156,7 +156,21 @@ def test_a_process_that_drains_ends_its_streams_and_stops(tmp_path: Any) -> None
 
 def test_text_of_a_row_cannot_forge_an_event() -> None:
     row = {"seq": 7, "kind": "decision", "ts": 0, "agent": "a\n\nevent: kill_switch\ndata: {}", "tool": "t\r\n",
-           "rid": "r", "verdict": "allow", "rule": None, "risk": None, "of_seq": None, "entry": None}  # fmt: skip
+           "rid": "r", "verdict": "allow", "rule": None, "risk": None, "codes": None, "of_seq": None,
+           "entry": None}  # fmt: skip
     made = event(row)
     assert made.count(b"\n") == 4 and made.count(b"\r") == 0
     assert made.startswith(b"id: 7\nevent: decision\ndata: {")
+
+
+def test_a_cap_that_was_met_is_an_event_of_its_own(tenant: Tenant) -> None:
+    tenant.admin.put("/v1/quotas/tenant", {"daily_requests": 5}).expect(200)
+    stream = opened(tenant.viewer)
+    for _ in range(6):
+        tenant.agent_caller.post("/v1/decide", NOTE).expect(200)
+    told = [one(stream) for _ in range(8)]
+    quotas = [json.loads(each["data"]) for each in told if each["event"] == "quota"]
+    assert [each["codes"] for each in quotas] == [["quota.warning"], ["quota.daily"]]
+    assert all("id" not in each for each in told if each["event"] == "quota")
+    ids = [json.loads(each["data"])["decision_id"] for each in told if each["event"] == "decision"]
+    assert len(ids) == 6 and [each["decision_id"] for each in quotas] == [ids[3], ids[5]]

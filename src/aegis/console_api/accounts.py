@@ -238,20 +238,24 @@ async def change_user(ask: Ask) -> Reply:
         row = await change.connection.fetchrow(SQL.user, ask.tenant, user)
         if row is None:
             raise Problem(404, "users.unknown", "there is no such person in this tenant")
+        check_match(ask, shown(row))
         after = {**shown(row), **({"role": role} if role else {}), **({"team": team} if team else {})}
         await change.connection.execute(SQL.put_user, ask.tenant, user, after["role"], after["team"], hashed)
         if role is not None and role != row["role"]:
             await revoke_credential(change.connection, ask.tenant, f"subject:{user}", _hours(ask, 2))
         await change.append(ask.services.change(ask.principal, "users.change", id=user))
     await settled(ask)
-    return Reply(body=after)
+    return Reply(body=after, headers=[(b"etag", etag(after))])
 
 
 async def drop_user(ask: Ask) -> Reply:
     user = ask.params["id"]
     async with ask.services.ledger.transaction(ask.tenant) as change:
-        if await change.connection.fetchval(SQL.drop_user, ask.tenant, user) is None:
+        row = await change.connection.fetchrow(SQL.user, ask.tenant, user)
+        if row is None:
             raise Problem(404, "users.unknown", "there is no such person in this tenant")
+        check_match(ask, shown(row))
+        await change.connection.execute(SQL.drop_user, ask.tenant, user)
         await revoke_credential(change.connection, ask.tenant, f"subject:{user}", _hours(ask, 2))
         await change.append(ask.services.change(ask.principal, "users.delete", id=user))
     await settled(ask)
@@ -310,6 +314,8 @@ async def put_issuer(ask: Ask) -> Reply:
         members.wrong("id", "expected letters, digits, dots, dashes and underscores in the path")
     members.finish()
     async with ask.services.ledger.transaction(ask.tenant) as change:
+        before = await change.connection.fetchrow(SQL.issuer, ask.tenant, name)
+        check_match(ask, None if before is None else shown(before))
         try:
             await change.connection.execute(
                 SQL.put_issuer, ask.tenant, name, issuer, uri, audience, role, *claims, algorithms
@@ -318,14 +324,17 @@ async def put_issuer(ask: Ask) -> Reply:
             raise Problem(409, "issuers.exists", "this issuer is configured already") from None
         await change.append(ask.services.change(ask.principal, "issuers.put", id=name))
     await settled(ask)
-    body = dict(zip(ISSUER, (issuer, uri, audience, role, *claims, algorithms), strict=True))
-    return Reply(body={"id": name, **body})
+    body = {"id": name, **dict(zip(ISSUER, (issuer, uri, audience, role, *claims, algorithms), strict=True))}
+    return Reply(body=body, headers=[(b"etag", etag(body))])
 
 
 async def drop_issuer(ask: Ask) -> Reply:
     async with ask.services.ledger.transaction(ask.tenant) as change:
-        if await change.connection.fetchval(SQL.drop_issuer, ask.tenant, ask.params["id"]) is None:
+        row = await change.connection.fetchrow(SQL.issuer, ask.tenant, ask.params["id"])
+        if row is None:
             raise Problem(404, "issuers.unknown", "there is no such issuer in this tenant")
+        check_match(ask, shown(row))
+        await change.connection.execute(SQL.drop_issuer, ask.tenant, ask.params["id"])
         await change.append(ask.services.change(ask.principal, "issuers.delete", **named(ask.params["id"])))
     await settled(ask)
     return Reply(204)

@@ -29,6 +29,15 @@ LATER: tuple[Route, ...] = (
     unsupported("POST", "/v1/investigations", P.INVESTIGATE, "opens an investigation"),
     unsupported("GET", "/v1/webhooks", P.MANAGE_WEBHOOKS, "webhooks"),
     unsupported("POST", "/v1/webhooks", P.MANAGE_WEBHOOKS, "adds a webhook"),
+    unsupported("GET", "/mcp/{upstream}", P.DECIDE, "the MCP door"),
+    unsupported("POST", "/mcp/{upstream}", P.DECIDE, "the MCP door"),
+    unsupported("DELETE", "/mcp/{upstream}", P.DECIDE, "the MCP door"),
+    unsupported("POST", "/v1/messages", P.DECIDE, "the door for Anthropic's clients"),
+    unsupported("POST", "/v1/chat/completions", P.DECIDE, "the door for OpenAI's clients"),
+    unsupported("POST", "/v1/responses", P.DECIDE, "the door for OpenAI's clients"),
+    unsupported("POST", "/access/v1/evaluation", P.DECIDE, "the AuthZEN door"),
+    unsupported("POST", "/access/v1/evaluations", P.DECIDE, "the AuthZEN door"),
+    unsupported("POST", "/v1/hooks/claude-code", P.DECIDE, "the door for coding agents"),
 )
 
 _ROUTES: tuple[Route, ...] = (

@@ -8,7 +8,7 @@ from typing import Any
 
 from aegis.audit.rows import pseudonym
 from aegis.autonomy.approvals import Approval, Decider
-from aegis.console_api.paging import limit_of, page
+from aegis.console_api.paging import cursor_of, limit_of, page
 from aegis.console_api.routes import Ask, Reply, Route
 from aegis.identity.roles import Permission, may
 from aegis.kernel.call import Role
@@ -56,6 +56,8 @@ async def release(ask: Ask) -> Reply:
 
 
 async def list_switches(ask: Ask) -> Reply:
+    """By scope. A tenant has few at a time, so a page is cut out of them."""
+    limit, after = limit_of(ask), cursor_of(ask) or ""
     items = [
         {
             "scope": switch.scope,
@@ -65,9 +67,10 @@ async def list_switches(ask: Ask) -> Reply:
             "engaged_at": iso(switch.engaged_at),
             "acknowledged": [_obeyed(each) for each in switch.acknowledged],
         }
-        for switch in await ask.services.switches.engaged(ask.tenant)
+        for switch in sorted(await ask.services.switches.engaged(ask.tenant), key=lambda each: each.scope)
+        if switch.scope > after
     ]
-    return Reply(body={"items": items, "next_cursor": None})
+    return Reply(body=page(items[: limit + 1], limit, "scope"))
 
 
 def _obeyed(each: Acknowledged) -> dict[str, Any]:

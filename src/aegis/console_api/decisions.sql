@@ -48,7 +48,7 @@ SELECT seq, entry FROM log.entries WHERE tenant = $1 AND kind IN ('genesis', 'ke
 
 -- name: news
 -- What is new in the log from a sequence number on.
-SELECT seq, ts, rid, kind, agent, tool, verdict, rule, risk, of_seq,
+SELECT seq, ts, rid, kind, agent, tool, verdict, rule, risk, codes, of_seq,
        CASE WHEN kind NOT IN ('decision', 'throttled') THEN entry END AS entry FROM log.entries
  WHERE tenant = $1 AND seq > $2 AND kind IN ('decision', 'throttled', 'outcome', 'late', 'kill', 'approval', 'seal')
  ORDER BY seq LIMIT $3

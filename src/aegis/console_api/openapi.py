@@ -424,8 +424,8 @@ def _headers(route: Route) -> list[Schema]:
     return made
 
 
-_MATCHED = ("/v1/agents/{id}", "/v1/tools/{name}", "/v1/upstreams/{name}", "/v1/quotas/{name}", "/v1/contracts/{name}",
-            "/v1/settings")  # fmt: skip
+_MATCHED = ("/v1/agents/{id}", "/v1/users/{id}", "/v1/issuers/{id}", "/v1/tools/{name}", "/v1/upstreams/{name}",
+            "/v1/quotas/{name}", "/v1/contracts/{name}", "/v1/settings")  # fmt: skip
 
 
 def _matched(route: Route) -> tuple[str, ...]:

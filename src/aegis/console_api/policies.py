@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from aegis.console_api.documents import settled
-from aegis.console_api.paging import cursor_of, limit_of, page
+from aegis.console_api.paging import cursor_of, etag, limit_of, page
 from aegis.console_api.routes import Ask, Reply, Route, unsupported
 from aegis.identity.roles import Permission
 from aegis.kernel.clock import iso
@@ -40,6 +40,15 @@ async def list_policies(ask: Ask) -> Reply:
     return Reply(body=page(rows[: limit + 1], limit, "digest"))
 
 
+async def get_policy(ask: Ask) -> Reply:
+    found = next(
+        (each for each in await ask.services.policies.all_of(ask.tenant) if each.digest == ask.params["digest"]), None
+    )
+    if found is None:
+        raise _unknown()
+    return Reply(body=_shown(found), headers=[(b"etag", etag(_shown(found)))])
+
+
 async def add_policy(ask: Ask) -> Reply:
     """Keeps a bundle as a draft when it compiles, stays pure and below `tenant`, and its own tests pass."""
     if not ask.raw:
@@ -68,7 +77,7 @@ async def activate(ask: Ask) -> Reply:
             before = await ask.services.policies.activate(ask.tenant, digest, within=change.connection)
             await change.append(_row(ask, "policies.activate", digest, before))
     except BundleMissing:
-        raise Problem(404, "policies.unknown", "there is no such bundle in this tenant") from None
+        raise _unknown() from None
     await settled(ask)
     return Reply(body={"digest": digest, "status": "active", "before": before, "checks": checks})
 
@@ -134,6 +143,10 @@ def _row(ask: Ask, action: str, digest: str, before: str | None = None) -> Draft
     return Draft(ask.tenant, "policy", uuid7(), {"policy": digest, "detail": detail})
 
 
+def _unknown() -> Problem:
+    return Problem(404, "policies.unknown", "there is no such bundle in this tenant")
+
+
 def _shown(kept: KeptPolicy) -> dict[str, Any]:
     activated = kept.activated_at
     return {
@@ -146,6 +159,7 @@ def _shown(kept: KeptPolicy) -> dict[str, Any]:
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/policies", list_policies, P.READ_POLICIES, "lists bundles", query=("limit", "cursor")),
+    Route("GET", "/v1/policies/{digest}", get_policy, P.READ_POLICIES, "one bundle"),
     Route("POST", "/v1/policies", add_policy, P.MANAGE_POLICIES, "keeps a bundle that passes", takes="gzip",
           status=201),
     Route("POST", "/v1/policies/rollback", roll_back, P.MANAGE_POLICIES, "goes back to the bundle before",

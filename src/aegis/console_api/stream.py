@@ -31,6 +31,9 @@ MOST_STREAMS = 64
 BATCH = 200
 RETRY_MS = 1000
 
+QUOTA = frozenset({"quota.warning", "quota.daily", "quota.monthly", "quota.daily_usd", "quota.monthly_usd"})
+"""Findings that are an event of their own: 80 % of a cap are used, or all of it is."""
+
 EVENTS = {
     "decision": "decision",
     "throttled": "decision",
@@ -105,8 +108,8 @@ async def _is_welcome(ask: Ask) -> bool:
 
 
 def event(row: Any) -> bytes:
-    """One event. Its data is one line: JSON escapes line ends."""
-    kind = row["kind"]
+    """One event, or two where a cap was met. Data is one line: JSON escapes line ends."""
+    kind, before = row["kind"], b""
     said: dict[str, Any] = {
         "seq": row["seq"],
         "kind": kind,
@@ -117,6 +120,10 @@ def event(row: Any) -> bytes:
     match EVENTS[kind]:
         case "decision":
             risk = None if row["risk"] is None else row["risk"] / 1_000_000
+            caps = [code for code in row["codes"] or () if code in QUOTA]
+            if caps:  # without an id: who hears only this much hears it again
+                quota = {**said, "decision_id": row["rid"], "codes": caps}
+                before = b"event: quota\ndata: %s\n\n" % dumps(quota)
             said |= {"decision_id": row["rid"], "verdict": row["verdict"], "rule": row["rule"] or "", "risk": risk}
         case "outcome":
             entry = _entry(row)
@@ -129,7 +136,7 @@ def event(row: Any) -> bytes:
             entry = _entry(row)
             order = entry.get("detail", {}).get("order")
             said |= {"scope": entry.get("scope"), "epoch": entry.get("epoch"), "order": order}
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (row["seq"], EVENTS[kind].encode(), dumps(said))
+    return before + b"id: %d\nevent: %s\ndata: %s\n\n" % (row["seq"], EVENTS[kind].encode(), dumps(said))
 
 
 def _entry(row: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from aegis.kernel.clock import from_iso, iso
 from aegis.quota.periods import period
 
 
-@given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)))
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2100, 1, 1)))  # noqa: DTZ001  # hypothesis wants naive ones
 def test_days_and_months_are_those_of_the_calendar_in_utc(when: datetime) -> None:
     found = period(from_iso(when.isoformat() + "+00:00"))
     day = when.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -19,7 +19,7 @@ def test_days_and_months_are_those_of_the_calendar_in_utc(when: datetime) -> Non
     assert [found.day_starts_us, found.day_ends_us, found.month_starts_us, found.month_ends_us] == [
         round(end.replace(tzinfo=UTC).timestamp()) * 1_000_000 for end in ends
     ]
-    assert (found.day, found.month) == ((day - datetime(1970, 1, 1)).days, when.year * 100 + when.month)
+    assert (found.day, found.month) == ((day - datetime(1970, 1, 1)).days, when.year * 100 + when.month)  # noqa: DTZ001  # hypothesis wants naive ones
 
 
 def test_the_last_microsecond_of_a_leap_february() -> None:

@@ -6,6 +6,7 @@ stands in a row: text and values are commitments, opened by the body that erasur
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from aegis.pipeline.stage import SoFar
 
 FINDINGS_IN_ROW = 32
 SALT_BYTES = 32
+STATE_BYTES = 4 * 1024
 BODY_LIMIT = 4 * 1024 * 1024
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/\-]{1,128}")
 
@@ -89,7 +91,7 @@ class Recorder:
             "resource": call.action.resource,
             "context": call.context.given,
         }
-        state = {result.name: result.features for result in so_far.results if result.features}
+        state = state_of(so_far.results)
         stages = [stage_leaf(result, call.received_at) for result in so_far.results]
         fields: dict[str, Any] = {
             "eid": call.decision_id,
@@ -199,6 +201,21 @@ class Recorder:
                 usage=outcome.usage,
             )
         )
+
+
+def state_of(results: Sequence[StageResult]) -> dict[str, Any]:
+    """What the stages judged by, in at most 4 KiB: where it is more, the largest stands as its digest only. What a
+    reservation is settled from is always kept."""
+    state: dict[str, Any] = {result.name: result.features for result in results if result.features}
+    sizes = {name: len(canonical(features)) for name, features in state.items()}
+    while sum(sizes.values()) + 32 * len(state) > STATE_BYTES:
+        largest = max((name for name in state if name != "rate_limit"), key=sizes.__getitem__, default=None)
+        if largest is None or "sha256" in state[largest]:
+            return state
+        digest = hashlib.sha256(canonical(state[largest]).encode()).hexdigest()
+        state[largest] = {"sha256": digest, "bytes": sizes[largest]}
+        sizes[largest] = len(canonical(state[largest]))
+    return state
 
 
 def counted(so_far: SoFar) -> Usage | None:

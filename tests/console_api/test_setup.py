@@ -250,6 +250,8 @@ def test_a_tool_that_is_none_is_refused(given: dict[str, Any], path: str, home: 
         ({"kind": "http", "url": "gopher://a.test"}, "/url"),
         ({"kind": "http", "url": "https://user:word@a.test/"}, "/url"),
         ({"kind": "sql", "url": "https://a.test"}, "/url"),
+        ({"kind": "sql", "url": "postgresql://ann:secret@a.test/shop"}, "/url"),
+        ({"kind": "sql", "url": "postgresql://ann@a.test/shop?password=secret"}, "/url"),
         ({"kind": "http", "url": "https://a.test", "credential": {"ref": "../other"}}, "/credential/ref"),
         (
             {"kind": "http", "url": "https://a.test", "credential": {"exchange": {"issuer": "x"}}},

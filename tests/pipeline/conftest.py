@@ -69,6 +69,7 @@ async def gateway(
             "AEGIS_DATABASE_URL": postgres.url,
             "AEGIS_REDIS_URL": valkey_url,
             "AEGIS_DATA_DIR": str(tmp_path),
+            "AEGIS_NETWORKS__ALLOW": "127.0.0.0/8",
             "AEGIS_KEYS__DIR": str(tmp_path / "keys"),
             "AEGIS_CHILDREN__POLICY_COUNT": "1",
             "AEGIS_CHILDREN__ANALYSIS_COUNT": "1",

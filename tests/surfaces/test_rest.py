@@ -68,6 +68,36 @@ async def test_what_an_execution_found_is_no_more_than_the_setting_says(agent: D
     assert "row" not in hidden.json["outcome_receipt"]
 
 
+async def test_a_target_that_never_answers_is_504_with_what_was_found(agent: Door, gateway: Gateway) -> None:
+    held: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.append(writer)
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        upstream, tool = {"kind": "http", "url": url, "timeout_ms": 50}, {"effect": "read", "upstream": "silent"}
+        async with gateway.database.scope(gateway.tenant) as connection:
+            for table, name, body in (("upstreams", "silent", upstream), ("tools", "ask", tool)):
+                await connection.execute(
+                    f"INSERT INTO control.{table} (tenant, name, body) VALUES ($1, $2, $3::jsonb)",
+                    gateway.tenant, name, json.dumps(body),
+                )  # fmt: skip
+        await gateway.pipeline.views.refresh(gateway.tenant)
+        answer = await agent("POST", "/v1/execute", {"tool": "ask", "arguments": {"method": "GET", "path": "/"}})
+        for writer in held:
+            writer.close()
+    said = answer.json
+    assert (answer.status, said["code"], said["verdict"], said["effect"]) == (
+        504,
+        "execute.timeout",
+        "allow",
+        "unknown",
+    )
+    assert [found["code"] for found in said["findings"]] == ["execute.timeout"]
+    assert said["receipt"] and said["decision_id"] == answer.headers["x-aegis-decision-id"]
+
+
 # ------------------------------------------------------------------ queries
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from aegis.autonomy.parse import parse as parse_contract
 from aegis.console_api.paging import check_match, cursor_of, etag, limit_of, page
@@ -161,8 +162,8 @@ def check_upstream(ask: Ask, name: str) -> dict[str, JsonTree]:
         members.wrong("kind", f"not supported yet: {kind} upstreams")
     elif kind is not None and url is not None and not url.startswith(_SCHEMES[kind]):
         members.wrong("url", f"expected {' or '.join(_SCHEMES[kind])}...")
-    if url is not None and "@" in url.split("//", 1)[-1].split("/", 1)[0] and kind != "sql":
-        members.wrong("url", "expected no user in the URL; use credential.ref")
+    if url is not None:
+        _no_secret(members, kind, url)
     credential = members.object("credential")
     if credential is not None:
         inner = Members(credential, ("ref", "exchange"), "/credential")
@@ -175,6 +176,19 @@ def check_upstream(ask: Ask, name: str) -> dict[str, JsonTree]:
     members.whole("max_bytes", least=1, most=64 * 1024 * 1024)
     members.finish()
     return _given(ask.tree, UPSTREAM)
+
+
+def _no_secret(members: Members, kind: str | None, url: str) -> None:
+    """A URL is shown to whoever reads the set-up."""
+    try:
+        parts = urlsplit(url)
+        user, password = parts.username, parts.password
+    except ValueError:
+        return members.wrong("url", "expected a URL")
+    if kind != "sql" and (user is not None or password is not None):
+        members.wrong("url", "expected no user in the URL; use credential.ref")
+    elif password is not None or "password" in parse_qs(parts.query, keep_blank_values=True):
+        members.wrong("url", "expected no password in the URL; use credential.ref")
 
 
 def check_quota(ask: Ask, scope: str) -> dict[str, JsonTree]:

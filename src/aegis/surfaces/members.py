@@ -1,5 +1,4 @@
-"""Checks the members of a request's object; unknown ones are named with the nearest known, wrong types with the right.
-"""
+"""Checks a request object's members: unknown ones are named with the nearest known, wrong types with the right."""
 
 from __future__ import annotations
 

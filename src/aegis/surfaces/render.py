@@ -89,6 +89,7 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
         raise refusal(judged, body, effect="none")
     codes = {found.code for found in ran.findings}
     explain = explained(judged.call.principal, judged.so_far.view)
+    body["findings"] += [shown(found, explain) for found in ran.findings if explain != "none"]
     if "execute.killed" in codes:
         raise refusal(judged, {**body, **_killed(ran.findings, explain)}, effect=ran.effect, status=403)
     if "execute.timeout" in codes:
@@ -99,7 +100,6 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
         "redactions": list(ran.redactions),
         "effect": ran.effect,
         "target_code": ran.target_code,
-        "findings": [*body["findings"], *(shown(found, explain) for found in ran.findings if explain != "none")],
     }
     if ran.appended is not None:
         made = receipt_of(ran.appended, judged.call.decision_id, explain) if with_receipt else None

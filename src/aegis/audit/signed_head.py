@@ -45,9 +45,7 @@ def open_head(note: str, verifiers: Sequence[Verifier], what: str = "the checkpo
     return SignedHead(head, note, tuple(cosigned))
 
 
-def _why(
-    note: str, head: Checkpoint, verifiers: Sequence[Verifier], what: str, code: str
-) -> list[Finding]:
+def _why(note: str, head: Checkpoint, verifiers: Sequence[Verifier], what: str, code: str) -> list[Finding]:
     """More on a note without a trusted signature: another log's, or one by the wrong type of key."""
     if code != "E_KEY_UNKNOWN":
         return []

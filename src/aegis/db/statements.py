@@ -1,8 +1,8 @@
 """SQL lives in `.sql` files beside its user: each statement has a name and a sentence.
 
-    -- name: open_session
-    -- Inserts a session; answers nothing.
-    INSERT INTO ...
+-- name: open_session
+-- Inserts a session; answers nothing.
+INSERT INTO ...
 """
 
 from __future__ import annotations

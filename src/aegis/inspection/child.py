@@ -73,16 +73,25 @@ def redacted_of(answer: Mapping[str, Any]) -> Redacted:
 def packed(finding: Finding) -> dict[str, Any]:
     """A finding as JSON, with everything that it holds."""
     return {
-        **finding.public(), "score": finding.score, "force": None if finding.force is None else finding.force.word,
-        "guidance": finding.guidance, "evidence": dict(finding.evidence),
+        **finding.public(),
+        "score": finding.score,
+        "force": None if finding.force is None else finding.force.word,
+        "guidance": finding.guidance,
+        "evidence": dict(finding.evidence),
     }
 
 
 def unpacked(tree: Mapping[str, Any]) -> Finding:
     """The finding that `packed` wrote."""
     return Finding(
-        code=tree["code"], stage=tree["stage"], severity=Severity[tree["severity"].upper()], message=tree["message"],
-        rule=tree["rule"], path=tree["path"], score=tree["score"],
-        force=None if tree["force"] is None else BY_WORD[tree["force"]], guidance=tree["guidance"],
+        code=tree["code"],
+        stage=tree["stage"],
+        severity=Severity[tree["severity"].upper()],
+        message=tree["message"],
+        rule=tree["rule"],
+        path=tree["path"],
+        score=tree["score"],
+        force=None if tree["force"] is None else BY_WORD[tree["force"]],
+        guidance=tree["guidance"],
         evidence=tree["evidence"],
     )

@@ -71,7 +71,8 @@ _EVERYDAY = frozenset("orders training protocol protocols programming ta act pla
 _WORDS = re2.compile(
     r"(?i)\b(?:"
     + "|".join(w for w in lexicon.anchors(_ANCHOR_CLASSES) if w[:1].isascii() and w not in _EVERYDAY)
-    + "|" + "|".join(_OTHER_TRIGGERS.split())
+    + "|"
+    + "|".join(_OTHER_TRIGGERS.split())
     + r"|from now on|before (?:you )?(?:answer|reply|respond|use|using)\w*"
     r"|letters? of each|one command|instead of the)\b"
     r"|<\||\[inst|<<sys|<important|<information|</\w+>\s*<|!\[|=<|=\[|=\{|(?m:^\s*[\-=#*]{3,})"
@@ -314,18 +315,25 @@ _LITERALS = frozenset(
 )
 _URL = re2.compile(
     r"\b(?:https?|ftp)://[^\s<>\"')\]}]+|\b(?:[a-z0-9\-]+\.){1,4}(?:test|com|net|org|io|dev|ru|cn|exam"
-    r"ple|xyz|info|biz|app|co|de|me|top|site|online)\b(?:/[^\s<>\"')\]]*)?")
+    r"ple|xyz|info|biz|app|co|de|me|top|site|online)\b(?:/[^\s<>\"')\]]*)?"
+)
 _MAIL = re2.compile(r"[a-z0-9._%+\-]+@(?:[a-z0-9\-]+\.?)+|[a-z0-9._%+\-]+@ urltoken ")
 _IBAN = re2.compile(r"\b[a-z]{2}\d{2}(?: ?\d{2,6}){2,8}\b|\b(?:0x[0-9a-f]{20,}|bc1[a-z0-9]{20,})\b")
 _SENSITIVE_PATH = re2.compile(
     r"[~/.\w\\\-]*(?:/\.ssh\b|id_rsa|id_ed25519|\.aws/credentials|/etc/shadow|/etc/passwd|\.env\b|\.ku"
-    r"be/config|\.netrc|\.npmrc|\.git-credentials|secrets\.ya?ml|mcp\.json|credentials\.json)[/.\w\-]*")
+    r"be/config|\.netrc|\.npmrc|\.git-credentials|secrets\.ya?ml|mcp\.json|credentials\.json)[/.\w\-]*"
+)
 _SNAKE = re2.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b(?:\(\))?")
 _APOSTROPHE = re2.compile(r"(\w)['\x{2019}`\x{b4}](\w)")
 _ELIDED = re2.compile(r"\b(?:l|d|all|dell|nell|qu|jusqu|n)['\x{2019}]")
 _END = re2.compile(r"[.!?;](?:\s|$|[\"')])|[\x{3002}\x{ff01}\x{ff1f}\x{ff1b}]|\n\s*\n|\n")
 _SPELT = {
     **dict.fromkeys(map(ord, "()[]{}<>|/\\*=+_~^#$%&.!?;«»„“”–—…，、。「」『』【】・"), " "),
-    ord("@"): " ", ord(":"): " COLON ", ord("："): " COLON ", ord(","): " COMMA ",
-    ord('"'): " QUOTE ", ord("'"): " QUOTE ", ord("`"): " QUOTE ",
+    ord("@"): " ",
+    ord(":"): " COLON ",
+    ord("："): " COLON ",
+    ord(","): " COMMA ",
+    ord('"'): " QUOTE ",
+    ord("'"): " QUOTE ",
+    ord("`"): " QUOTE ",
 }

@@ -207,10 +207,7 @@ _LEXICON: dict[str, str] = {
         "подчиняйся соблюдай 遵守 服从 遵循 听从 従って 従う 従え"
     ),
     "LO": "longer more anymore mehr ya plus più mais больше 不再 もう",
-    "AB": (
-        "apply applies bind binds bound valid matter count exist hold relevant governed restricted gelten "
-        "gilt"
-    ),
+    "AB": ("apply applies bind binds bound valid matter count exist hold relevant governed restricted gelten gilt"),
     "BE": "before prior bevor antes avant prima перед прежде 之前 前に first",
     "AN": (
         "answer answering respond responding reply replying proceed proceeding continuing antwort* antworte "
@@ -231,10 +228,7 @@ _LEXICON: dict[str, str] = {
         "task tasks job mission goal objective purpose assignment aufgabe tarea tâche compito tarefa "
         "задач* задание 任务 タスク"
     ),
-    "ON": (
-        "only nothing just solely exclusively merely sole single nur solo seulement apenas только 只 "
-        "だけ のみ"
-    ),
+    "ON": ("only nothing just solely exclusively merely sole single nur solo seulement apenas только 只 だけ のみ"),
     "NO": (
         "now immediately instantly straight-away once urgently sofort jetzt ahora inmediatamente maintenant "
         "immédiatement subito ora agora imediatamente немедленно сейчас 立即 马上 今すぐ "
@@ -267,10 +261,7 @@ _LEXICON: dict[str, str] = {
         "jailbroken stan dude aim entwicklermodus modo-desarrollador mode-développeur 开发者模式 "
         "開発者モード villain anti-gpt"
     ),
-    "RE": (
-        "refuse refuses refused decline declines deny denies hesitate hesitates object complain asks "
-        "question"
-    ),
+    "RE": ("refuse refuses refused decline declines deny denies hesitate hesitates object complain asks question"),
     "EV": "every any everything anything whatever all illegal harmful",
     "NF": (
         "no none zero never nothing without off lifted free removed disabled gone exempt beyond keine sin "
@@ -310,26 +301,100 @@ _LEXICON: dict[str, str] = {
 }
 
 _COMPOUNDS = (
-    "system prompt", "system message", "system instructions", "sys prompt", "hidden prompt",
-    "hidden instructions", "initial instructions", "initial prompt", "original instructions", "original prompt",
-    "hidden text", "developer message", "language model", "large language model", "ai assistant",
-    "ai assistants", "ai agent", "ai agents", "ai model", "ai models", "ai system", "ai systems", "ai tool",
-    "ai tools", "coding agent", "coding agents", "automated agent", "automated agents", "autonomous agent",
-    "autonomous agents", "virtual assistant", "virtual assistants", "api key", "api keys", "customer list",
-    "customer data", "client list", "environment variables", "turn off", "switch off", "shut off", "shut down",
-    "turn them off", "full access", "write access", "admin rights", "developer mode", "debug mode", "god mode",
-    "maintenance mode", "sudo mode", "root mode", "evil twin", "alter ego", "admin mode", "opposite mode",
-    "carry out", "carry them out", "put together", "red team", "straight away", "content policy", "must not",
-    "safety checks", "prompt del sistema", "prompt do sistema", "prompt di sistema", "invite système",
-    "prompt système", "системный промпт", "unrestricted mode", "jailbreak mode", "free mode", "test mode",
-    "let know", "so far", "has to", "have to", "need to", "needs to",
+    "system prompt",
+    "system message",
+    "system instructions",
+    "sys prompt",
+    "hidden prompt",
+    "hidden instructions",
+    "initial instructions",
+    "initial prompt",
+    "original instructions",
+    "original prompt",
+    "hidden text",
+    "developer message",
+    "language model",
+    "large language model",
+    "ai assistant",
+    "ai assistants",
+    "ai agent",
+    "ai agents",
+    "ai model",
+    "ai models",
+    "ai system",
+    "ai systems",
+    "ai tool",
+    "ai tools",
+    "coding agent",
+    "coding agents",
+    "automated agent",
+    "automated agents",
+    "autonomous agent",
+    "autonomous agents",
+    "virtual assistant",
+    "virtual assistants",
+    "api key",
+    "api keys",
+    "customer list",
+    "customer data",
+    "client list",
+    "environment variables",
+    "turn off",
+    "switch off",
+    "shut off",
+    "shut down",
+    "turn them off",
+    "full access",
+    "write access",
+    "admin rights",
+    "developer mode",
+    "debug mode",
+    "god mode",
+    "maintenance mode",
+    "sudo mode",
+    "root mode",
+    "evil twin",
+    "alter ego",
+    "admin mode",
+    "opposite mode",
+    "carry out",
+    "carry them out",
+    "put together",
+    "red team",
+    "straight away",
+    "content policy",
+    "must not",
+    "safety checks",
+    "prompt del sistema",
+    "prompt do sistema",
+    "prompt di sistema",
+    "invite système",
+    "prompt système",
+    "системный промпт",
+    "unrestricted mode",
+    "jailbreak mode",
+    "free mode",
+    "test mode",
+    "let know",
+    "so far",
+    "has to",
+    "have to",
+    "need to",
+    "needs to",
 )
 _AS = {
-    "large language model": "language-model", "ai system": "ai-agent", "ai systems": "ai-agent",
+    "large language model": "language-model",
+    "ai system": "ai-agent",
+    "ai systems": "ai-agent",
     "ai models": "ai-model",
-    "coding agents": "coding-agent", "autonomous agent": "ai-agent", "autonomous agents": "ai-agents",
-    "virtual assistants": "virtual-assistant", "original instructions": "initial-instructions",
-    "original prompt": "initial-prompt", "carry them out": "carry-out", "shut down": "turn-off",
+    "coding agents": "coding-agent",
+    "autonomous agent": "ai-agent",
+    "autonomous agents": "ai-agents",
+    "virtual assistants": "virtual-assistant",
+    "original instructions": "initial-instructions",
+    "original prompt": "initial-prompt",
+    "carry them out": "carry-out",
+    "shut down": "turn-off",
 }
 
 _EXACT: dict[str, frozenset[str]] = {}

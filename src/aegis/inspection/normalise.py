@@ -122,8 +122,9 @@ def _decoded(view: View) -> Iterator[View]:
                 break
             inner = decode(match.group()[:SEGMENT_CHARACTERS])
             if inner is not None and len(inner) >= 8:
-                yield View(inner, (*view.undone, name), view.hidden, view.start + match.start(),
-                           view.start + match.end())
+                yield View(
+                    inner, (*view.undone, name), view.hidden, view.start + match.start(), view.start + match.end()
+                )
     if "<" in text or "/*" in text or "]:" in text:
         yield from _hidden(view)
 
@@ -135,8 +136,13 @@ def _hidden(view: View) -> Iterator[View]:
                 break
             inner = match.group(1)
             if inner and len(inner.strip()) >= 4:
-                yield View(inner[:SEGMENT_CHARACTERS], (*view.undone, name), True, view.start + match.start(),
-                           view.start + match.end())
+                yield View(
+                    inner[:SEGMENT_CHARACTERS],
+                    (*view.undone, name),
+                    True,
+                    view.start + match.start(),
+                    view.start + match.end(),
+                )
 
 
 def _same(view: View, text: str, *undone: str, hidden: bool = False) -> View:
@@ -263,15 +269,18 @@ _DROP_SEPARATORS = dict.fromkeys(map(ord, " \t\r\n.,:;-_*|/~+"))
 _LEET_TABLE = str.maketrans("034579@$", "oeastgas") | {ord("8"): "b", ord("("): "c"}
 _LEET = re2.compile(
     r"[A-Za-z]+[013457@$!|]+[A-Za-z]|\b[013457@$][A-Za-z]{2,}|[A-Za-z]{2,}[01357$]\b|\b[A-Za-z][0-9][0"
-    r"-9]?[a-z]\b")
+    r"-9]?[a-z]\b"
+)
 _SPACED = re2.compile(r"(?:[^\s][ \t.,_*|/~+\-]{1,4}){7,}[^\s](?:\s|$)|(?:\b\w[ ._*|/~+\-]{1,3}){7,}\w\b")
 _WIDE = re2.compile(r"[ \t]{2,}| [./|*_~+\-] ")
 _ROT13 = re2.compile(
     r"(?i)rot-?13|caesar|\b(?:vtaber|qvfertneq|sbetrg|bireevqr|vafgehpgvbaf?|cebzcg|nffvfgnag|cnffjbeq"
-    r"f?)\b")
+    r"f?)\b"
+)
 _BACKWARDS = re2.compile(
     r"(?i)snoitcurtsni|tpmorp|erongi|dragersid|tegrof|edirrevo|senilediug|tnatsissa|drowssap|reveal it"
-    r" backwards")
+    r" backwards"
+)
 _JOIN = re2.compile(
     r"(?i)\b(?:concat\w*|join\w*|combin\w*|assembl\w*|glue\w*|put (?:them|these|the \w+) together|in order|merge\w*"
     r"|one (?:command|sentence|instruction|order)|first letters? of|pieces|part \d|when i say go|appen"
@@ -283,7 +292,8 @@ _NAMED = re2.compile(r"\b[A-Za-z]\w?\s?=\s?[A-Za-z]+")
 _PART = re2.compile(r"(?i)[.\s]*\b(?:part|piece|step|fragment)\s*\d+(?:\s*(?:of|/)\s*\d+)?\s*[:=)\-]\s*")
 _INLINE = re2.compile(
     r"(?i)</?(?:b|i|em|strong|span|font|u|a|code|wbr|small|mark|sup|sub|tt|abbr|s)(?:\s[^<>]*)?/?>|<!-"
-    r"-[^>]{0,40}-->")
+    r"-[^>]{0,40}-->"
+)
 _BLOCK = re2.compile(r"<[a-zA-Z/!][^<>]*>")
 _ESCAPE = re2.compile(r"(?i)(?:\\u\{?|\\x|&#x|u\+)([0-9a-f]{2,6})")
 
@@ -309,8 +319,10 @@ _ATTRIBUTE = (
 )
 _HIDING: tuple[tuple[str, re2._Regexp], ...] = (
     ("comment", re2.compile(r"(?s)<!--(.+?)-->")),
-    ("hidden element", re2.compile(
-        rf"(?is)<[a-z][^<>]*(?:{_STYLE})[^<>]*>((?:[^<]|<(?:b|br|i|em|p|span|strong)\b[^>]*>)+)")),
+    (
+        "hidden element",
+        re2.compile(rf"(?is)<[a-z][^<>]*(?:{_STYLE})[^<>]*>((?:[^<]|<(?:b|br|i|em|p|span|strong)\b[^>]*>)+)"),
+    ),
     ("hidden element", re2.compile(r"(?is)<[a-z][^<>]*\s(?:hidden|aria-hidden\s*=\s*[\"']?true)\b[^<>]*>([^<]+)")),
     ("unseen element", re2.compile(r"(?is)<(?:desc|template|noscript|metadata|title|script|style)\b[^<>]*>([^<]+)")),
     ("attribute", re2.compile(_ATTRIBUTE + r"\"([^\"]+)\"")),

@@ -322,8 +322,12 @@ def _looks_random(value: str, least: int) -> bool:
     """Whether `value` mixes digits, cases or symbols as generated values do."""
     if len(value) < least:
         return False
-    kinds = (any(c.isdigit() for c in value) + any(c.islower() for c in value) + any(c.isupper() for c in value)
-             + any(not c.isalnum() for c in value))
+    kinds = (
+        any(c.isdigit() for c in value)
+        + any(c.islower() for c in value)
+        + any(c.isupper() for c in value)
+        + any(not c.isalnum() for c in value)
+    )
     return kinds >= 2 and entropy_bits(value) >= min(3.0, 0.55 * len(set(value)).bit_length() + 0.6)
 
 
@@ -463,16 +467,30 @@ _SEAMS = re2.compile(
 )
 _BREAKS = re2.compile(
     r"<(?:br|wbr)\b[^<>]*>\s*|\\?\r?\n[ \t>|*#]*|\\r|\\n|=\r?\n|</(?:div|td|p|li|span)>\s*<(?:div|td|p"
-    r"|li|span)\b[^<>]*>")
+    r"|li|span)\b[^<>]*>"
+)
 _LENGTHS = {
-    "ghp_": 40, "gho_": 40, "ghu_": 40, "ghs_": 40, "ghr_": 40, "github_p": 93, "AKIA": 20, "ASIA": 20, "AIza": 39,
+    "ghp_": 40,
+    "gho_": 40,
+    "ghu_": 40,
+    "ghs_": 40,
+    "ghr_": 40,
+    "github_p": 93,
+    "AKIA": 20,
+    "ASIA": 20,
+    "AIza": 39,
     "npm_": 40,
-    "hf_": 37, "glpat-": 26, "dop_v1_": 71, "shpat_": 38, "SG.": 69,
+    "hf_": 37,
+    "glpat-": 26,
+    "dop_v1_": 71,
+    "shpat_": 38,
+    "SG.": 69,
 }
 _PREFIXES = re2.compile(
     r"gh[pousr]_|github_pat|glpat|xox[a-z]|xapp-|AKIA|ASIA|AIza|ya29|sk[-_]|rk_|whsec|npm_|pypi-|hf_|S"
     r"G\.|eyJ|hvs\.|dop_|shp|aegis_|ATATT|gsk_|xai-|nvapi|dckr_|GOCSPX|lin_api|PMAK|glsa_|key-|dapi|sb"
-    r"p_|figd_|pul-|NRAK")
+    r"p_|figd_|pul-|NRAK"
+)
 _PLACEHOLDER = re2.compile(
     r"(?i)\[redacted|x{5,}|\*{3,}|\.{3}|\x{2026}|^<[^>]*>?$|\$\{|\{\{|^\$[a-z_(]|%\(|%[a-z_]+%|your[_"
     r"\-. ]|[_\-]here\b|example|placeholder|change_?-?me|replace_?-?(?:me|with)|dummy|redacted|"
@@ -495,4 +513,5 @@ _IDENTIFIER = re2.compile(
 )
 _PROSE = re2.compile(
     r"(?i)\b(?:the|is|are|must|was|has|have|not|your|for|with|and|or|to|at|of|asks?|please|characters?"
-    r")\b")
+    r")\b"
+)

@@ -35,8 +35,9 @@ def shape(arguments: JsonTree, size_bytes: int) -> tuple[Finding, ...]:
     """At most one finding of each `shape.*` code, in the table's order; paths are JSON pointers from `/arguments`."""
     found: dict[str, Finding] = {}
     if size_bytes > SIZE_BYTES:
-        found["size"] = finding("shape.oversized", path="/arguments", score=_graded(size_bytes, SIZE_BYTES),
-                                size=size_bytes)
+        found["size"] = finding(
+            "shape.oversized", path="/arguments", score=_graded(size_bytes, SIZE_BYTES), size=size_bytes
+        )
     deepest, widest, total, read = 0, 0, 0, 0
     for node, path, depth in _walk(arguments):
         total += 1
@@ -91,8 +92,11 @@ def _text(text: str, path: str, found: dict[str, Finding]) -> None:
     if "odd" not in found and not (text.isascii() and text.isprintable()):
         hit = _ODD.search(text)
         if hit is not None:
-            found["odd"] = finding("shape.control_characters", path=path,
-                                   evidence={"offset": hit.start(), "code_point": f"U+{ord(hit.group()):04X}"})
+            found["odd"] = finding(
+                "shape.control_characters",
+                path=path,
+                evidence={"offset": hit.start(), "code_point": f"U+{ord(hit.group()):04X}"},
+            )
     if "random" not in found and len(text) >= ENTROPY_LENGTH:
         run = _RUN.search(text)
         if run is not None and entropy_bits(run.group()) >= ENTROPY_BITS:

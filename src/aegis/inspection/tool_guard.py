@@ -161,15 +161,29 @@ def _misspelt(ours: str, theirs: str, *, whole: int) -> bool:
 def _inflected(ours: str, theirs: str) -> bool:
     """Forms that two honest tools differ in: file/files, read/reader, create/created."""
     short, long = sorted((ours, theirs), key=len)
-    return long.startswith(short) and long[len(short):] in {"s", "es", "d", "ed", "r", "er", "or", "ing", "y", "x", "n"}
+    return long.startswith(short) and long[len(short) :] in {
+        "s",
+        "es",
+        "d",
+        "ed",
+        "r",
+        "er",
+        "or",
+        "ing",
+        "y",
+        "x",
+        "n",
+    }
 
 
 _WORDS_ALIKE = frozenset(
     frozenset(pair.split("/"))
-    for pair in ("form/from insert/invert start/stat start/star stat/state trial/trail cart/chart table/tale"
-                 " causal/casual united/untied diary/dairy angle/angel sacred/scared unit/untie plan/plain"
-                 " pattern/patter contact/contract context/contest content/context commit/commie policy/police"
-                 " attach/attack filter/filler signal/signals closed/cloned record/recode metric/metrics").split()
+    for pair in (
+        "form/from insert/invert start/stat start/star stat/state trial/trail cart/chart table/tale"
+        " causal/casual united/untied diary/dairy angle/angel sacred/scared unit/untie plan/plain"
+        " pattern/patter contact/contract context/contest content/context commit/commie policy/police"
+        " attach/attack filter/filler signal/signals closed/cloned record/recode metric/metrics"
+    ).split()
 )
 
 

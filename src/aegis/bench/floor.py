@@ -21,6 +21,7 @@ ROW = os.urandom(900)
 ANSWER = b'{"verdict":"allow"}'
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(ANSWER)).encode())]
 CONNECTIONS = 8
+KEEP_ALIVE_S = 75
 SCHEMA = """
 CREATE SCHEMA IF NOT EXISTS bench;
 CREATE TABLE IF NOT EXISTS bench.floor (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, line bytea NOT NULL);
@@ -65,8 +66,9 @@ class Floor:
 
 def main(descriptor: int, url: str) -> None:
     config = uvicorn.Config(
-        Floor(url), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False
-    )
+        Floor(url), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+    )  # fmt: skip
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 

@@ -9,13 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
-
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -100,46 +96,17 @@ class Guard:
         if not self.permits(str(address)):
             raise ForbiddenAddress("couldn't connect: expected an address on an open network")
 
-    def connector(self, *, limit: int = 32) -> aiohttp.TCPConnector:
-        """Connects to checked addresses only: names through `resolve`, and each socket again before it connects."""
-        return aiohttp.TCPConnector(
-            resolver=_Resolver(self),
-            use_dns_cache=False,
-            limit=limit,
-            keepalive_timeout=20.0,
-            socket_factory=self._socket,
-        )
+    def session(self, *, limit: int = 32, traces: Iterable[Any] = ()) -> Any:
+        """`execution.client.session` over this guard. Imported when it is first needed: a gateway is ready without."""
+        from aegis.execution import client
 
-    def session(self, *, limit: int = 32, traces: Iterable[aiohttp.TraceConfig] = ()) -> aiohttp.ClientSession:
-        """No cookies, no proxy and no credentials from the environment."""
-        return aiohttp.ClientSession(
-            connector=self.connector(limit=limit),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            trace_configs=list(traces),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            headers={"User-Agent": "aegis", "Accept-Encoding": "gzip, deflate"},
-        )
+        return client.session(self, limit=limit, traces=traces)
 
     async def fetch(self, url: str, max_bytes: int, timeout: float) -> bytes:
-        """The body of `url`, answered with 200 and without a redirect; for issuers' keys and the like.
+        """`execution.client.fetch` over this guard. Raises FetchFailed."""
+        from aegis.execution import client
 
-        Plain http is for networks that the operator opened: nobody else stands between us and those.
-        Raises FetchFailed, also for a body over `max_bytes` and after `timeout` seconds.
-        """
-        scheme = urlsplit(url).scheme
-        if scheme not in {"http", "https"}:
-            raise FetchFailed("couldn't fetch the document: expected an http or https address")
-        guard = self if scheme == "https" else replace(self, public=False)
-        try:
-            async with asyncio.timeout(timeout), guard.session(limit=1) as session:
-                return await _fetch(session, url, max_bytes)
-        except TimeoutError:
-            raise FetchFailed(f"couldn't fetch the document: expected it within {timeout} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            cause = forbidden_in(error)
-            reason = "its address is on a network that is not open" if cause else type(error).__name__
-            raise FetchFailed(f"couldn't fetch the document: {reason}") from error
+        return await client.fetch(self, url, max_bytes, timeout)
 
     def _opened(self, address: Address) -> bool:
         if any(address in network for network in self.allowed if network.version == address.version):
@@ -147,7 +114,8 @@ class Guard:
         carried = address.ipv4_mapped if isinstance(address, IPv6Address) else None
         return carried is not None and self._opened(carried)
 
-    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
+    def socket(self, info: tuple[Any, ...]) -> socket.socket:
+        """A socket for a checked address, as aiohttp's connector asks for one."""
         family, kind, protocol, _, address = info
         self.check(address[0])
         made = socket.socket(family, kind, protocol)
@@ -163,35 +131,6 @@ def forbidden_in(error: BaseException) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
-
-
-async def _fetch(session: aiohttp.ClientSession, url: str, max_bytes: int) -> bytes:
-    async with session.get(url, allow_redirects=False) as response:
-        if response.status != 200:
-            raise FetchFailed(f"couldn't fetch the document: expected status 200, got {response.status}")
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > max_bytes:
-                raise FetchFailed(f"couldn't fetch the document: expected at most {max_bytes} bytes")
-        return bytes(body)
-
-
-class _Resolver(AbstractResolver):
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST)
-            for found, address in await self._guard.resolve(host, port)
-            if family in {socket.AF_UNSPEC, found}
-        ]
-
-    async def close(self) -> None:
-        return None
 
 
 def _is_public(address: Address) -> bool:

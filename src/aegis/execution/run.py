@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from importlib import import_module
 
 from aegis.execution.credentials import CredentialError, Credentials, Secret
-from aegis.execution.http import HttpTarget
-from aegis.execution.kubernetes import KubernetesTarget
 from aegis.execution.network import Guard
-from aegis.execution.sql import SqlTarget
 from aegis.execution.targets import Answer, Failed, Progress, Result, Run, Status, Stop, Target
 from aegis.kernel.findings import finding
 from aegis.kernel.jsontree import JsonTree
@@ -22,6 +20,34 @@ from aegis.kernel.tenancy import Tool, Upstream
 UNWIND_S = 2.0
 MAX_TIMEOUT_MS = 600_000
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+
+
+KINDS = {
+    "http": "aegis.execution.http:HttpTarget",
+    "sql": "aegis.execution.sql:SqlTarget",
+    "kubernetes": "aegis.execution.kubernetes:KubernetesTarget",
+}
+
+
+class Late:
+    """A target whose driver is imported when it is needed. `place` is `module:class`."""
+
+    def __init__(self, place: str, guard: Guard) -> None:
+        self._place, self._guard = place, guard
+        self._target: Target | None = None
+
+    def load(self) -> Target:
+        if self._target is None:
+            module, _, name = self._place.partition(":")
+            self._target = getattr(import_module(module), name)(self._guard)
+        return self._target
+
+    async def run(self, run: Run, upstream: Upstream, credential: Secret | None) -> Answer:
+        return await self.load().run(run, upstream, credential)
+
+    async def close(self) -> None:
+        if self._target is not None:
+            await self._target.close()
 
 
 class Execution:
@@ -33,12 +59,14 @@ class Execution:
 
     @classmethod
     def over(cls, guard: Guard, credentials: Credentials) -> Execution:
-        targets: dict[str, Target] = {
-            "http": HttpTarget(guard),
-            "sql": SqlTarget(guard),
-            "kubernetes": KubernetesTarget(guard),
-        }
-        return cls(targets, credentials)
+        """Targets of every kind; their drivers are loaded by `warm`, or with the first run."""
+        return cls({kind: Late(place, guard) for kind, place in KINDS.items()}, credentials)
+
+    async def warm(self) -> None:
+        """Loads the drivers, beside the event loop: so that no first call waits for them."""
+        for target in self._targets.values():
+            if isinstance(target, Late):
+                await asyncio.to_thread(target.load)
 
     async def run(
         self,

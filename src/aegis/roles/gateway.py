@@ -6,6 +6,7 @@ Run by `aegis up` with a `channel`, in production with listening `sockets`; see 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import time
@@ -109,11 +110,19 @@ def application(config: Config) -> Application:
             except Exception as error:
                 await send({"type": "lifespan.startup.failed", "message": f"couldn't start: {error}"})
                 raise
+            _keep_what_is_here()
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
     return app
+
+
+def _keep_what_is_here() -> None:
+    """What the start made stays for ever: the collector need not walk it again and again under load."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def build(config: Config, stack: AsyncExitStack) -> Rest:
@@ -229,7 +238,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     throttles = Throttles(committer, now_us)
     probes = Probes(buckets, limits, scanner, far.scan, committer, now_us)
     figures = Figures(committer=committer, memo=memo, analysts=analysts, refusals=authenticator.failures)
-    for work in (throttles.run(), probes.run(), switches.merge_forever()):
+    for work in (throttles.run(), probes.run(), switches.merge_forever(), execution.warm()):
         stack.push_async_callback(_ended, asyncio.create_task(work))
     pipeline = Pipeline(
         stages=(

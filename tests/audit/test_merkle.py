@@ -138,7 +138,16 @@ def test_an_inner_node_is_no_leaf() -> None:
         merkle.verify_inclusion(inner, 0, 4, path, merkle.root_of(known))
 
 
-@pytest.mark.parametrize("vector", shared("00_rfc6962_tree.json"))
+def is_of_another_log(case: Any) -> bool:
+    """Proofs inside subtrees, which this log doesn't make."""
+    vector = case.values[0]
+    return bool(vector and vector["op"] == "accumulated" and not vector["id"].endswith("subtree-hash"))
+
+
+TREES = [case for case in shared("00_rfc6962_tree.json") if not is_of_another_log(case)]
+
+
+@pytest.mark.parametrize("vector", TREES)
 def test_shared_trees(vector: dict[str, Any]) -> None:
     match vector["op"]:
         case "empty_root":
@@ -158,8 +167,6 @@ def test_shared_trees(vector: dict[str, Any]) -> None:
             for level, nodes in enumerate(vector["want_levels_hex"]):
                 assert [read(level, n).hex() for n in range(len(nodes))] == nodes
         case "accumulated":
-            if not vector["id"].endswith("subtree-hash"):
-                pytest.skip("proofs inside subtrees are not part of this log")
             known = [merkle.leaf_hash(bytes([n])) for n in range(130)]
             lines = [
                 f"[{begin}, {end}) {hash_of(known, begin, end).hex()}\n"

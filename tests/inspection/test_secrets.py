@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aegis.inspection.secrets import Redacted, Spared, contains_secret, redact
@@ -218,11 +218,22 @@ _trees = st.recursive(
 
 
 @given(_trees)
+@example({"AKIA0000000000000012": "0001"})
 def test_redacting_twice_changes_nothing_more(tree: Any) -> None:
     once = redact(tree)
     again = redact(once.output)
     assert again.output == once.output
     assert not again.redactions
+
+
+@pytest.mark.parametrize(
+    "below", ["password: hunter2-Correct9", {"password": "hunter2-Correct9"}], ids=["text", "a member"]
+)
+def test_a_secret_in_a_key_is_in_no_path(below: Any) -> None:
+    key = TOKENS["a GitHub token"][1]
+    found = redact({"keys": {key: below}})
+    told = repr((found.output, found.redactions, found.findings))
+    assert len(found.redactions) == 2 and key not in told and "hunter2" not in told
 
 
 @given(st.text(st.characters(codec=None), max_size=300))

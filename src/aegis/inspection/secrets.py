@@ -113,15 +113,17 @@ def _tree(
     out: dict[str, JsonTree] = {}
     named = _named_pair(node)
     for key, value in node.items():
-        inner = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
-        kind = _kind_of_member(named if named and key in _VALUE_MEMBERS else key, value)
+        shown = _unique(_string(key, path, tally, spared, MAX_NESTING) if len(key) >= 12 else key, out)
+        inner = f"{path}/{shown.replace('~', '~0').replace('/', '~1')}"  # a secret in a key is in no path either
+        name = named if named and key in _VALUE_MEMBERS else shown
+        kind = _kind_of_member(_MARK.sub("", name), value)
         if kind is not None and not spared.spares(kind, inner, value):
             kind = _vendors_kind(value) or kind
             tally[inner, kind] += 1
             clean: JsonTree = _label(kind)
         else:
             clean = _tree(value, inner, tally, spared, depth + 1, nesting)
-        out[_unique(_string(key, path, tally, spared, MAX_NESTING) if len(key) >= 12 else key, out)] = clean
+        out[shown] = clean
     return out
 
 
@@ -183,6 +185,10 @@ def _inner_json(text: str, path: str, tally: Counter[tuple[str, str]], spared: S
         tally[path, kind] += count
     assert tally.total() > before
     return dumps(clean).decode("utf-8")
+
+
+_MARK = re2.compile(r"\[redacted:[a-z0-9_]+\]")
+"""What stands where a secret was: the words of its kind name nothing."""
 
 
 def _label(kind: str) -> str:

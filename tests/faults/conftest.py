@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from tests.faults.house import Caller, House, Target, Tenant, calling, house, target
+from tests.faults.house import Agent, Caller, House, Target, Tenant, calling, house, known_to_both, target
 
 # The engine is asked each time, and a busy machine is no reason for a denial.
 ENVIRONMENT = {
@@ -49,3 +49,13 @@ async def shop() -> AsyncIterator[Target]:
     """What agents act upon."""
     async with target() as opened:
         yield opened
+
+
+@pytest_asyncio.fixture
+async def neighbours(caller: Caller) -> tuple[Tenant, Agent]:
+    """Another tenant and its agent, who may use the tool `look`."""
+    other = await caller.tenant()
+    await other.tool("look", "read")
+    agent = await other.agent("neighbour")
+    await known_to_both(other, agent, "look", 4)
+    return other, agent

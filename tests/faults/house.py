@@ -81,13 +81,13 @@ class House:
     # ------------------------------------------------------------------ processes
 
     def pids(self, name: str) -> list[int]:
-        """`gateway`, `worker`, `postgres` (the postmaster), `backend` (what serves our queries), `valkey`, and
-        `children` (policy engines and analysts of all gateways)."""
+        """`gateway`, `worker`, `postgres` (the postmaster), `valkey`, `backend` (what serves our queries); `opa_child`
+        and `analysis_child` of all gateways."""
         match name:
             case "backend":
                 return [pid for pid in self.pids("postgres") for pid in _children(pid) if " aegis_app " in _title(pid)]
-            case "children":
-                return [child for pid in self.pids("gateway") for child in _children(pid)]
+            case "opa_child" | "analysis_child":
+                return [child for pid in self.pids("gateway") for child in _children(pid) if name in _title(child)]
             case _:
                 return [pid for pid in _children(self.process.pid) if name in _program(pid)]
 
@@ -220,7 +220,7 @@ class Caller:
         if data is None and body is not None:
             data = json.dumps(body).encode()
         if data is not None:
-            headers["content-type"] = "application/json"
+            headers["content-type"] = "application/gzip" if data[:2] == b"\x1f\x8b" else "application/json"
         async with self.session.request(method, self.house.url + path, data=data, headers=headers) as response:
             raw = await response.read()
             is_json = "json" in response.headers.get("content-type", "")

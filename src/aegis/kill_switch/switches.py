@@ -208,18 +208,20 @@ class Switches:
         return Engaged(scope, None, False, told=told)
 
     async def _wait(self, tenant: str, scope: str, epoch: int) -> tuple[tuple[Acknowledged, ...], tuple[Silent, ...]]:
-        """Asks until nobody who is alive is missing."""
+        """Asks until nobody who is alive is missing. Who joins after the order is not waited for: it has no older
+        picture of the switches, and nothing runs in it yet."""
         deadline = time.monotonic() + WAIT_S
         acknowledged: tuple[Acknowledged, ...] = ()
-        missing: dict[UUID, Silent] = {}
+        missing: dict[UUID, Silent] | None = None
         while True:
             alive: set[UUID] | None = None
             try:
                 async with asyncio.timeout(READ_S), self._database.scope(tenant) as connection:
                     records = await connection.fetch(SQL.waiting_for, tenant, scope, epoch, self._role)
                     acknowledged = await _acknowledged(connection, tenant, scope, epoch)
-                alive = {r["id"] for r in records}
-                missing |= {r["id"]: Silent(r["id"], r["host"], r["pid"], True) for r in records}
+                if missing is None:
+                    missing = {r["id"]: Silent(r["id"], r["host"], r["pid"], True) for r in records}
+                alive = {r["id"] for r in records} & missing.keys()
             except _STORE_ERRORS as error:
                 log.warning("couldn't read acknowledgements: %s", type(error).__name__)
             if alive == set() or time.monotonic() >= deadline:
@@ -228,7 +230,7 @@ class Switches:
         heard = {one.process for one in acknowledged}
         silent = [
             replace(one, is_alive=alive is None or one.process in alive)
-            for one in missing.values()
+            for one in (missing or {}).values()
             if one.process not in heard
         ]
         return acknowledged, tuple(silent)

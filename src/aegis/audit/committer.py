@@ -5,7 +5,8 @@ the tree under a signed checkpoint, and was compared with the leaf hash that the
 
 Fast path: this process still holds the heads that it left behind last time, signs upon them and asks for everything
 in one statement, which the database refuses (NULL, nothing written) when a head has moved meanwhile. Then the heads
-are locked, read and built upon in one transaction. A comparison that loses is never tried twice: it would starve.
+are locked, read and built upon in one transaction. A comparison that loses is never tried twice: it would starve, and
+a log that several processes write is locked first for a while.
 
 The committer is the one place beside `Database.scope` that touches rows of several tenants.
 """
@@ -37,6 +38,8 @@ BATCH_LIMIT = 256
 KNOWN_TENANTS = 4096
 KNOWN_AGENTS = 10_000
 WAIT_S = 5.0
+CALM = 8
+"""So many times in a row a log must be found as this process left it before it writes without locking first."""
 CHECKPOINT_EVERY_S = 1.0
 PASSING = (
     OSError,
@@ -69,6 +72,7 @@ class Committer:
         self._signers: dict[str, notes.NoteSigner] = {}
         self._signed: dict[str, tuple[int, bytes, str]] = {}
         self._unkept: dict[str, tuple[int, bytes, str]] = {}
+        self._contended: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.fast, self.slow = 0, 0
         """Batches by path, for the metrics."""
@@ -166,7 +170,7 @@ class Committer:
         for waiting in batch:
             by_tenant[waiting.draft.tenant].append(waiting)
         tenants = sorted(by_tenant)
-        if all(tenant in self._heads for tenant in tenants):
+        if all(tenant in self._heads and not self._contended.get(tenant) for tenant in tenants):
             await self._read_links(connection, by_tenant)
             live, extensions = self._extend({tenant: self._heads[tenant] for tenant in tenants}, by_tenant)
             if not extensions:
@@ -176,11 +180,12 @@ class Committer:
                 self.fast += 1
                 self._answer(live, extensions, leaves)
                 return
-            self._forget(batch)
+            self._contended.update(dict.fromkeys(tenants, CALM))
         self.slow += 1
         batch = [waiting for waiting in batch if not waiting.answer.done()]
         async with connection.transaction():
             locked = await self._lock(connection, tenants, batch)
+            self._note_contention(locked)
             for waiting in batch:
                 if waiting.draft.tenant not in locked:
                     _fail(waiting, Unavailable("the tenant has no log"))
@@ -241,6 +246,17 @@ class Committer:
 
     def next_gseq(self) -> int:
         return self._next_gseq()
+
+    def _note_contention(self, locked: dict[str, Head]) -> None:
+        """A log that others write too is locked first until it was found as it was left several times in a row: a
+        comparison that loses costs the signatures of its whole batch."""
+        for tenant, head in locked.items():
+            mine = self._heads.get(tenant)
+            is_calm = mine is not None and mine.size == head.size
+            left = self._contended.get(tenant, 0)
+            self._contended[tenant] = max(0, left - 1) if is_calm else (CALM if mine is not None else left)
+            if not self._contended[tenant]:
+                del self._contended[tenant]
 
     async def _lock(self, connection: Connection, tenants: list[str], batch: list[_Waiting]) -> dict[str, Head]:
         pairs = sorted({(w.draft.tenant, w.draft.agent) for w in batch if w.draft.agent is not None})

@@ -32,7 +32,7 @@ CREATE FUNCTION log.append(
 RETURNS bytea[]
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 -- A few rows meet tables that grow: always by their index, whatever stale statistics say.
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off AS $$
 DECLARE
     matching bigint;
     asked bigint;

@@ -224,6 +224,9 @@ CREATE TABLE control.kill_acks (
 );
 
 -- ------------------------------------------------------------------ the log
+--
+-- Rows come in through log.append alone, which knows the tenant by its head: the head refers to the tenant, so the
+-- tables behind it need not check it again for each row.
 
 CREATE TABLE log.heads (
     tenant      text PRIMARY KEY REFERENCES control.tenants,
@@ -238,13 +241,13 @@ CREATE TABLE log.heads (
 );
 
 CREATE TABLE log.agent_heads (
-    tenant text NOT NULL REFERENCES control.tenants, agent text NOT NULL,
+    tenant text NOT NULL, agent text NOT NULL,
     last_seq bigint NOT NULL, ordinal bigint NOT NULL,
     PRIMARY KEY (tenant, agent)
 );
 
 CREATE TABLE log.entries (
-    tenant text NOT NULL REFERENCES control.tenants, seq bigint NOT NULL,
+    tenant text NOT NULL, seq bigint NOT NULL,
     entry bytea NOT NULL, leaf bytea NOT NULL,
     kind text NOT NULL, ts bigint NOT NULL, rid text NOT NULL,
     agent text, team text, user_id text, session text, tool text, verdict text, rule text, risk integer,
@@ -255,13 +258,13 @@ CREATE INDEX entries_rid ON log.entries (tenant, rid);
 CREATE UNIQUE INDEX entries_one_outcome ON log.entries (tenant, of_seq) WHERE kind = 'outcome';
 
 CREATE TABLE log.open_intents (               -- allowed decisions whose outcome is still owed; short by nature
-    tenant text NOT NULL REFERENCES control.tenants, seq bigint NOT NULL, due bigint NOT NULL,
+    tenant text NOT NULL, seq bigint NOT NULL, due bigint NOT NULL,
     PRIMARY KEY (tenant, seq)
 );
 CREATE INDEX open_intents_due ON log.open_intents (due);
 
 CREATE TABLE log.bodies (                     -- flight record, openings, the searchable copy: what erasure may take
-    tenant text NOT NULL REFERENCES control.tenants, seq bigint NOT NULL,
+    tenant text NOT NULL, seq bigint NOT NULL,
     body bytea NOT NULL,
     PRIMARY KEY (tenant, seq)
 );
@@ -279,7 +282,7 @@ CREATE TABLE log.tiles (                      -- full tiles only: 256 hashes of 
 );
 
 CREATE TABLE log.usage (
-    tenant text NOT NULL REFERENCES control.tenants, seq bigint NOT NULL, ts bigint NOT NULL,
+    tenant text NOT NULL, seq bigint NOT NULL, ts bigint NOT NULL,
     agent text, team text, user_id text, session text, tool text,
     requests integer NOT NULL, micro_usd bigint NOT NULL, input_tokens bigint NOT NULL, output_tokens bigint NOT NULL,
     PRIMARY KEY (tenant, seq)
@@ -287,7 +290,7 @@ CREATE TABLE log.usage (
 CREATE INDEX usage_by_agent ON log.usage (tenant, agent, ts);
 
 CREATE TABLE work.outbox (
-    tenant text NOT NULL REFERENCES control.tenants, seq bigint NOT NULL, kind text NOT NULL,
+    tenant text NOT NULL, seq bigint NOT NULL, kind text NOT NULL,
     PRIMARY KEY (tenant, seq)
 );
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -97,6 +98,20 @@ def test_keep_leaves_everything_running_until_it_is_interrupted() -> None:
         status = process.wait(60)
     assert status == 0
     assert not Path(named[1]).exists()
+
+
+def test_stopped_in_the_middle_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "aegis", "demo"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd="/", env=os.environ | {"TMPDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    next(line for line in process.stdout if "registering" in line or "Ordinary" in line)
+    assert list(tmp_path.iterdir())
+    process.send_signal(signal.SIGTERM)
+    process.stdout.read()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_tampered_log_is_recognised_by(tmp_path: Path) -> None:

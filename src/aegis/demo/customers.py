@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from string import Template
 
 import asyncpg
 
-from aegis.demo.targets import ORDERS, PEOPLE, Standing
+from aegis.demo.installation import ACCOUNT, POSTGRES
+from aegis.demo.targets import ORDERS, PEOPLE, Standing, many
 from aegis.embedded.account import server_account
 from aegis.embedded.binaries import find_postgres
 from aegis.embedded.places import make_reachable, program_places, runtime_dir
@@ -31,7 +33,7 @@ class CustomerDatabase:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700)
-        account = server_account()
+        account = server_account(os.environ.get(ACCOUNT, ""))
         make_reachable(folder, account)
         (folder / "postgres.local.conf").write_text(_LOGGING, "ascii")
         (folder / "postgres.local.conf").chmod(0o644)
@@ -40,7 +42,7 @@ class CustomerDatabase:
             folder / "postgres",
             runtime_dir(folder, account),
             account,
-            find_postgres(account, program_places(folder)),
+            find_postgres(account, program_places(folder), folder=os.environ.get(POSTGRES, "")),
             self._log,
             buffers_mib=16,
             connections=20,
@@ -78,7 +80,7 @@ class CustomerDatabase:
         mine = f"by {_WITNESS}: "
         reached = sum("LOG:" in line and _is_work(line) and not line.startswith(mine) for line in said)
         holds = tuple(f"{count} {name}" for name, count in zip(names, rows, strict=True))
-        return Standing(reached, holds, f"{reached} statements, holds {', '.join(holds) or 'nothing'}")
+        return Standing(reached, holds, f"{many(reached, 'statement')}, holds {', '.join(holds) or 'nothing'}")
 
 
 def _is_work(line: str) -> bool:

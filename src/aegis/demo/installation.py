@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -12,12 +13,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aegis.embedded.account import server_account
+from aegis.embedded.places import runtime_dir
 from aegis.embedded.tether import Tethered, spawn
 
 WORKERS = 2
 READY_S = 90.0
 STOP_S = 30.0
 POLL_S = 0.05
+ACCOUNT, POSTGRES = MACHINE = ("AEGIS_EMBEDDED__ACCOUNT", "AEGIS_EMBEDDED__POSTGRES_FOLDER")
 OPEN_TO_THE_TARGETS = {"AEGIS_NETWORKS__ALLOW": "127.0.0.0/8", "AEGIS_NETWORKS__ALLOW_UNIX": "true"}
 
 
@@ -68,11 +72,15 @@ class Installation:
         if self._child is not None:
             self._child.stop(signal.SIGTERM, STOP_S)
 
+    def clear(self) -> None:
+        """Takes away where its sockets were; the folder is the caller's."""
+        shutil.rmtree(runtime_dir(self.folder, server_account(os.environ.get(ACCOUNT, ""))), ignore_errors=True)
+
     def said(self) -> str:
         return self._output.read_text("utf-8", "replace")
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Ours without settings of another installation: the demo is the same whoever starts it."""
-    kept = {name: value for name, value in environment.items() if not name.startswith("AEGIS_")}
+    """Ours without settings of another installation, but for where the servers come from."""
+    kept = {name: value for name, value in environment.items() if not name.startswith("AEGIS_") or name in MACHINE}
     return kept | OPEN_TO_THE_TARGETS

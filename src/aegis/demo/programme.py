@@ -58,6 +58,7 @@ def perform(watching: Watching, acts: Sequence[Act] = ACTS, plan: SetUp = SET_UP
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         watching.progress("starting Aegis and the customers' database")
         aegis = Installation(folder / "aegis")
+        stack.callback(aegis.clear)
         stack.callback(aegis.end)
         aegis.start()
         database = CustomerDatabase(folder / "shop")
@@ -102,13 +103,13 @@ async def _evening(
         }
         stage = Stage(Cast(admin, agent, targets, town.crm, (url, token), WORKERS))
         await stage.open_session()
-        async for line in stage.perform(acts):
-            watching.progress(line.act)
-            over(line)
+        for act in acts:
+            watching.progress(act.title)
+            async for line in stage.perform(act):
+                over(line)
         watching.progress("exporting the log")
-        exported = await evidence.export(admin, folder / "log")
-        says = f"{exported.size} rows"
-        over(Line(evidence.ACT, "the log, exported", "GET /v1/audit/tile/...", "", "", says, exported.took_s))
+        exported, file = folder / "log", aegis.folder / "credentials.json"
+        over(await evidence.export(file, exported))
         if watching.stay is None:
             watching.progress("stopping Aegis")
             stopping = time.monotonic()
@@ -129,7 +130,7 @@ async def _evening(
         watching.progress("verifying the log offline")
         async for line in evidence.verified(exported, vkey):
             over(line)
-        performed = Performed(lines, stage.figures, exported.size, time.monotonic() - began)
+        performed = Performed(lines, stage.figures, evidence.rows(exported), time.monotonic() - began)
         if watching.stay is not None:
-            await watching.stay(performed, Running(url, aegis.folder / "credentials.json", token))
+            await watching.stay(performed, Running(url, file, token))
     return performed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,13 +61,12 @@ class Stage:
         opened = await self._cast.agent.post("/v1/sessions", {"intent": INTENT, "user": {"id": "kim@shop.example"}})
         self._session = opened.body["session_id"]
 
-    async def perform(self, acts: Sequence[Act]) -> AsyncIterator[Line]:
-        for act in acts:
-            for step in act.steps:
-                try:
-                    yield await self._step(act.title, step)
-                except Unexpected as error:
-                    yield Line(act.title, step.title, "", "", "", "", None, str(error))
+    async def perform(self, act: Act) -> AsyncIterator[Line]:
+        for step in act.steps:
+            try:
+                yield await self._step(act.title, step)
+            except Unexpected as error:
+                yield Line(act.title, step.title, "", "", "", "", None, str(error))
 
     async def _step(self, act: str, step: Step) -> Line:
         match step:

@@ -100,10 +100,9 @@ def _figures(figures: Figures) -> list[str]:
         said.append(f"{len(figures.overheads_us)} decisions, p50 of Aegis's own time {p50:.1f} ms")
     for stopped in figures.stopped:
         processes = ", ".join(f"{seconds * 1000:.0f}" for seconds in sorted(stopped.refused_s.values()))
-        gone = "never" if stopped.cancelled_s is None else f"{stopped.cancelled_s * 1000:.0f} ms"
         said.append(
-            f"kill switch: running call cancelled after {gone}, first refusal in each gateway process after "
-            f"{processes} ms, order answered after {stopped.answered_s * 1000:.0f} ms"
+            f"kill switch: running call cancelled after {stopped.cancelled_s * 1000:.0f} ms, first refusal in each "
+            f"gateway process after {processes} ms, order answered after {stopped.answered_s * 1000:.0f} ms"
         )
     return said
 

@@ -67,6 +67,10 @@ class Target(Protocol):
     async def standing(self) -> Standing: ...
 
 
+def many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def customer(number: int) -> dict[str, Any]:
     return {
         "id": number,
@@ -97,8 +101,8 @@ class Crm:
         ]
 
     async def standing(self) -> Standing:
-        given = f"{self.reached} requests, {self.records_out} records given"
-        says = f"{given}, {self.exports} exports, {self.wrong_keys} wrong keys"
+        given = f"{many(self.reached, 'request')}, {many(self.records_out, 'record')} given"
+        says = f"{given}, {many(self.exports, 'export')}, {many(self.wrong_keys, 'wrong key')}"
         return Standing(self.reached, (self.exports, self.wrong_keys), says)
 
     def _guarded(
@@ -149,7 +153,7 @@ class Bank:
         return [web.post("/bank/bank.pay", self._pay)]
 
     async def standing(self) -> Standing:
-        says = f"{len(self.paid)} payments, {sum(amount for _, amount in self.paid)} EUR"
+        says = f"{many(len(self.paid), 'payment')}, {sum(amount for _, amount in self.paid)} EUR"
         return Standing(len(self.paid), tuple(self.paid), says)
 
     async def _pay(self, request: web.Request) -> web.Response:
@@ -191,7 +195,7 @@ class Workspace:
         found = [p for top in (self.directory, self._home) for p in top.rglob("*") if p.is_file()]
         files = sorted(str(p.relative_to(self._root)) for p in found)
         at_home = sum(name.startswith("home/") for name in files)
-        says = f"{self.reached} requests, holds {len(files) - at_home} files and {at_home} in ~"
+        says = f"{many(self.reached, 'request')}, holds {len(files) - at_home} files and {at_home} in ~"
         return Standing(self.reached, tuple(files), says)
 
     def close(self) -> None:
@@ -238,7 +242,9 @@ class Cluster:
 
     async def standing(self) -> Standing:
         reached = self.asked.total()
-        return Standing(reached, tuple(self.namespaces), f"{reached} requests, holds {', '.join(self.namespaces)}")
+        return Standing(
+            reached, tuple(self.namespaces), f"{many(reached, 'request')}, holds {', '.join(self.namespaces)}"
+        )
 
     async def _list(self, request: web.Request) -> web.Response:
         self.asked["list"] += 1

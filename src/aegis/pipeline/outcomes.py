@@ -179,7 +179,8 @@ def _decided(tenant: str, decision_id: str, row: Mapping[str, Any], *, is_closed
 
 
 def _openings(row: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(row["body"])["openings"] if row["body"] else {}
+    """Empty where erasure, or the size limit, left none: the row stands all the same."""
+    found: dict[str, Any] = json.loads(row["body"]).get("openings", {}) if row["body"] else {}
     return found
 
 

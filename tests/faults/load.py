@@ -129,5 +129,5 @@ class Load:
 
     def _nothing_over_its_cap(self, log: Log) -> None:
         taken = Counter(row["agent"] for row in log.of("decision") if row["verdict"] in ("allow", "monitor"))
-        over = {agent.id: taken[agent.id] for agent in self.capped if taken[agent.id] > CAP}
-        assert not over, f"more than {CAP} requests a day: {over}"
+        over = {number: taken[agent.id] for number, agent in enumerate(self.capped, 1) if taken[agent.id] > CAP}
+        assert not over, f"more than {CAP} requests a day, by rounds: {over}"

@@ -357,7 +357,7 @@ async def test_an_emptied_store_gets_its_counts_from_the_log_before_it_judges(cl
     buckets = ValkeyBuckets(client, counts, deadline_s=5.0)
     scope = limits(daily_requests=10)
     readings = await together(lambda _: buckets.take(asked(scope, tenant=tenant)), 12)
-    assert (sum(not r.limited for r in readings), asks) == (2, 1)
+    assert (sum(not r.limited for r in readings), asks) == (2, 2)  # once more, for rows that were on their way
     dear = limits(daily_micro_usd=6 * DOLLAR)
     assert codes(await buckets.take(asked(dear, tenant=tenant, estimate_micro_usd=DOLLAR + 1))) == ["quota.daily_usd"]
     assert codes(await buckets.take(asked(limits(monthly_requests=51), tenant=tenant))) == ["quota.monthly"]

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import re2
 
 from aegis.inspection.confusables import INVISIBLE
+from aegis.inspection.normalise import encodable
 from aegis.kernel.findings import Finding, finding
 from aegis.kernel.jsontree import JsonTree
 
@@ -43,7 +44,7 @@ def shape(arguments: JsonTree, size_bytes: int) -> tuple[Finding, ...]:
         total += 1
         if isinstance(node, str):
             if read < CHARACTERS:
-                _text(node[: CHARACTERS - read], path, found)
+                _text(encodable(node[: CHARACTERS - read]), path, found)
                 read += len(node)
             continue
         deepest, widest = max(deepest, depth), max(widest, len(node))

@@ -1,10 +1,11 @@
 """Limits without the bucket store: from settled counts in PostgreSQL, and this process's share of what they leave.
 
-With P processes, a process may take what fits `settled + P x own <= cap`, where `own` is what it took and can't be
-sure to see in the settled counts yet. Requests a second and bursts are divided by P, calls at once too. So processes
-that read the same counts together never pass a cap; counts are up to a second old, so a process with older counts may
-pass it by at most the share that they showed it. Nearer to a cap than P units, calls are refused that would just have
-fitted: the stricter side. Session totals are judged by what this process saw. Single-use tokens can't be checked.
+With P processes, a process may take, for as long as the store is away, a P-th of what the cap had left when this
+process first read the counts, and never more than still fits the newest ones: `settled + P x own <= cap`, where `own`
+is what it took and can't be sure to see in them yet. A share is not handed out anew when others left theirs unused,
+for they may have taken it since the counts were read: so no cap is passed, however the processes' readings fall.
+Requests a second and bursts are divided by P, calls at once too. Calls are refused that would just have fitted: the
+stricter side. Session totals are judged by what this process saw. Single-use tokens can't be checked.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from aegis.quota.report import Standing
 FRESH_US = 1_000_000
 TENANTS_REMEMBERED = 10_000
 METERS_REMEMBERED = 10_000
+QUIET_US = 30_000_000
+"""After so long without a take from here, the store was back: the next time away has a share of its own."""
 
 
 class ReadTotals(Protocol):
@@ -58,6 +61,10 @@ class _Tenant:
 
     totals: Totals | None = None
     read_at_us: MicroSeconds = 0
+    first: Totals | None = None
+    """The counts when the store went away, and `since`: all that this process took since then."""
+    since: dict[str, _Own] = field(default_factory=dict)
+    taken_at_us: MicroSeconds = 0
     now: dict[str, _Own] = field(default_factory=dict)
     before: dict[str, _Own] = field(default_factory=dict)
     open: dict[str, Reservation] = field(default_factory=dict)
@@ -70,9 +77,18 @@ class _Tenant:
         return _Own(sum(x.requests for x in found if x), sum(x.micro_usd for x in found if x))
 
     def add(self, scope: str, requests: int, micro_usd: int) -> None:
-        mine = self.now.setdefault(scope, _Own())
-        mine.requests += requests
-        mine.micro_usd += micro_usd
+        for kept in (self.now, self.since):
+            mine = kept.setdefault(scope, _Own())
+            mine.requests += requests
+            mine.micro_usd += micro_usd
+
+    def begin(self, now_us: MicroSeconds) -> None:
+        """A new time away, or a new day in it: the share is of what these counts leave."""
+        assert self.totals is not None
+        is_other = self.first is None or (self.first.day, self.first.month) != (self.totals.day, self.totals.month)
+        if is_other or now_us - self.taken_at_us > QUIET_US:
+            self.first, self.since = self.totals, {}
+        self.taken_at_us = max(self.taken_at_us, now_us)
 
     def hold(self, made: Reservation) -> None:
         self.open[made.decision_id] = made
@@ -106,6 +122,7 @@ class SettledBuckets:
         tenant = await self._tenant(take.tenant, take.now_us)
         when, share = period(take.now_us), max(1, self._processes())
         tenant.lapse(take.now_us)
+        tenant.begin(take.now_us)
         limited: list[Limited] = []
         meters: list[tuple[tuple[str, str], Meter]] = []
         for scope in take.scopes:
@@ -168,27 +185,39 @@ class SettledBuckets:
 
     @staticmethod
     def _caps(tenant: _Tenant, scope: ScopeLimits, take: Take, when: Period, share: int) -> list[Limited]:
-        assert tenant.totals is not None
+        assert tenant.totals is not None and tenant.first is not None
         used, own = tenant.totals.scopes.get(scope.scope, NOTHING), tenant.own(scope.scope)
+        at_first, since = tenant.first.scopes.get(scope.scope, NOTHING), tenant.since.get(scope.scope, _Own())
+        held = tenant.reserved[scope.scope]
         found: list[Limited] = []
         day_us, month_us = when.day_ends_us - take.now_us, when.month_ends_us - take.now_us
 
-        def judge(code: str, cap: int | None, settled: int, mine: int, asked: int, wait_us: int) -> None:
-            if cap is not None and (settled + share * (mine + asked) > cap or settled >= cap):
+        def judge(code: str, cap: int | None, settled: int, mine: int, before: int, all_mine: int, asked: int,
+                  wait_us: int) -> None:  # fmt: skip
+            if cap is None:
+                return
+            fits = settled < cap and settled + share * (mine + asked) <= cap
+            if not fits or before + share * (all_mine + asked) > cap:
                 found.append(_limited(scope, code, wait_us))
 
-        judge("quota.daily", scope.daily_requests, used.day_requests, own.requests, 1, day_us)
-        judge("quota.monthly", scope.monthly_requests, used.month_requests, own.requests, 1, month_us)
+        requests = own.requests, since.requests
+        judge("quota.daily", scope.daily_requests, used.day_requests, requests[0], at_first.day_requests, requests[1],
+              1, day_us)  # fmt: skip
+        judge("quota.monthly", scope.monthly_requests, used.month_requests, requests[0], at_first.month_requests,
+              requests[1], 1, month_us)  # fmt: skip
         if scope.limits_money:
-            mine, asked = own.micro_usd + tenant.reserved[scope.scope], take.estimate_micro_usd
-            judge("quota.daily_usd", scope.daily_micro_usd, used.day_micro_usd, mine, asked, day_us)
-            judge("quota.monthly_usd", scope.monthly_micro_usd, used.month_micro_usd, mine, asked, month_us)
+            mine, all_mine, asked = own.micro_usd + held, since.micro_usd + held, take.estimate_micro_usd
+            judge("quota.daily_usd", scope.daily_micro_usd, used.day_micro_usd, mine, at_first.day_micro_usd, all_mine,
+                  asked, day_us)  # fmt: skip
+            judge("quota.monthly_usd", scope.monthly_micro_usd, used.month_micro_usd, mine, at_first.month_micro_usd,
+                  all_mine, asked, month_us)  # fmt: skip
             if scope.scope.startswith("session:"):
-                judge("quota.total_usd", scope.total_micro_usd, 0, mine, asked, month_us)
+                judge("quota.total_usd", scope.total_micro_usd, 0, mine, 0, all_mine, asked, month_us)
         if scope.concurrency is not None:
-            judge("quota.concurrency", scope.concurrency, 0, tenant.in_flight[scope.scope], 1, FRESH_US)
+            running = tenant.in_flight[scope.scope]
+            judge("quota.concurrency", scope.concurrency, 0, running, 0, running, 1, FRESH_US)
         if scope.scope.startswith("session:"):
-            judge("quota.total", scope.total_requests, 0, own.requests, 1, month_us)
+            judge("quota.total", scope.total_requests, 0, own.requests, 0, since.requests, 1, month_us)
         return found
 
     def _remember(self, key: tuple[str, str], meter: Meter) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aegis.policy.hard_deny import paths, shell, sql, urls
+from aegis.policy.hard_deny import command_line, paths, sql, urls
 from aegis.policy.hard_deny.analyse import MAX_CHARACTERS, analyse, request_for
 from aegis.policy.hard_deny.child import serve
 from aegis.policy.kinds import Argument, kinds
@@ -87,14 +87,14 @@ def test_dressed_up_commands_stay_refused(text: str, dress: list[str]) -> None:
         if name in ("sudo", "a variable") and not text.startswith(("rm", "dd", "find")):
             continue
         text = SHELL_DRESS[name](text)
-    assert shell.read(text, "/work/site").findings, text
+    assert command_line.read(text, "/work/site").findings, text
 
 
 @given(st.text(max_size=200))
 @settings(max_examples=80, deadline=None)
 def test_no_text_makes_an_analyser_raise(text: str) -> None:
     sql.read(text)
-    shell.read(text)
+    command_line.read(text)
     paths.judge(text, "/work/site")
     urls.judge(text)
     for kind in ("sql", "shell", "path", "url", "code", "k8s", "cloud"):
@@ -126,7 +126,7 @@ def test_deep_sql_is_refused_and_not_a_crash(text: str) -> None:
 
 
 def test_deep_shells_are_refused_and_not_a_crash() -> None:
-    assert shell.read("$(" * 3000 + "ls" + ")" * 3000).findings
+    assert command_line.read("$(" * 3000 + "ls" + ")" * 3000).findings
 
 
 def test_a_text_beyond_the_bound_is_refused() -> None:

@@ -13,7 +13,7 @@ import orjson
 from aegis.kernel.codes import CODES
 from aegis.kernel.jsontree import JsonTree
 from aegis.kernel.verdict import Verdict
-from aegis.policy.hard_deny import cloud, foreign, kubectl, paths, pii, places, shell, sql, urls
+from aegis.policy.hard_deny import cloud, command_line, kubectl, paths, pii, sql, urls
 from aegis.policy.kinds import PROSE_NAMES, Argument, folded, member, tool_words
 
 MAX_CHARACTERS = 256 * 1024
@@ -147,10 +147,12 @@ class _Judged:
         self.features["sql"].append({"path": path, **reading.features()})
 
     def _shell(self, path: str, text: str) -> None:
-        reading = shell.read(text, self.workspace, self.branches, self.namespaces, self.now)
+        reading = command_line.read(text, self.workspace, self.branches, self.namespaces, self.now)
         plain = folded(text)
         if plain != text:
-            for code, values in shell.read(plain, self.workspace, self.branches, self.namespaces, self.now).findings:
+            for code, values in command_line.read(
+                plain, self.workspace, self.branches, self.namespaces, self.now
+            ).findings:
                 self.add(code, path, values)
         for code, values in reading.findings:
             self.add(code, path, values)
@@ -158,17 +160,8 @@ class _Judged:
 
     def _code(self, path: str, text: str) -> None:
         language = next((_CODE_LANGUAGES[w] for w in sorted(self.words) if w in _CODE_LANGUAGES), "")
-        around = places.Places(self.workspace)
-        variables = {"HOME": shell.HOME, "PWD": around.workspace}
-        surroundings = shell.Surroundings(
-            around, around.workspace, variables, self.branches, self.namespaces, now=self.now
-        )
-        walk = shell.Shell(surroundings, shell.Reading())
-        try:
-            foreign.judge(walk, language, text)
-        except RecursionError:
-            walk.reading.add("shell.unparseable")
-        for code, values in walk.reading.findings:
+        reading = command_line.read_program(language, text, self.workspace, self.branches, self.namespaces, self.now)
+        for code, values in reading.findings:
             self.add(code, path, values)
 
     def _url(self, path: str, text: str) -> None:

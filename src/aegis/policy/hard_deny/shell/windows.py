@@ -5,11 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from aegis.policy.hard_deny.shell import Shell
+from aegis.policy.hard_deny.shell.session import Reading
 
+DEPTH = 6
+"""Encoded commands within encoded commands."""
+_LIKELY = re.compile(
+    r"\b(?:Remove-Item|Format-Volume|Clear-Disk|Invoke-Expression|iex|Clear-EventLog|Stop-Computer|Restart-Computer)\b|"
+    r"^\s*(?:del|erase|rd|rmdir|format|vssadmin|wevtutil|reg|bcdedit|powershell|pwsh|cmd)(?:\.exe)?\s",
+    re.IGNORECASE,
+)
 _OUTSIDE = (
     r"""(?:["']?(?:[A-Za-z]:[\\/](?:["'\s*]|$|"""
     r"""(?:Windows|Users|Program|ProgramData|System|inetpub|Data)[^\s]*)|[A-Za-z]:["']?\s*$|\\\\|\$env:|%\w+%|~|/|\.\.|\*\s*$))"""
@@ -53,18 +58,23 @@ _ENCODED = re.compile(r"-e(?:nc(?:odedcommand)?)?\s+['\"]?([A-Za-z0-9+/=]{16,})"
 _QUOTING_ONLY = re.compile(r"^\s*(?:echo|grep|rg|git|printf|man|cat|sed|awk|Write-Host|Write-Output)\b", re.IGNORECASE)
 
 
-def judge_windows(shell: Shell, text: str) -> None:
-    """Adds findings for PowerShell or cmd in `text`."""
+def is_likely(text: str) -> bool:
+    """Whether `text` holds a command that only PowerShell and cmd know."""
+    return _LIKELY.search(text) is not None
+
+
+def judge(text: str, reading: Reading) -> str | None:
+    """Adds findings for PowerShell or cmd in `text`; gives the command that `-EncodedCommand` hides, to be walked."""
     if _QUOTING_ONLY.match(text):
-        return
+        return None
     for code, pattern in _COMPILED:
         if pattern.search(text):
-            shell.reading.add(code, command="windows", object="windows")
+            reading.add(code, command="windows", object="windows")
     match = _ENCODED.search(text)
-    if match is not None:
-        try:
-            inner = base64.b64decode(match[1] + "==", validate=False).decode("utf-16-le")
-        except (binascii.Error, UnicodeDecodeError):
-            shell.reading.add("shell.dynamic")
-            return
-        shell.nested(inner) if shell.depth < 6 else shell.reading.add("shell.dynamic")
+    if match is None:
+        return None
+    try:
+        return base64.b64decode(match[1] + "==", validate=False).decode("utf-16-le")
+    except (binascii.Error, UnicodeDecodeError):
+        reading.add("shell.dynamic")
+        return None

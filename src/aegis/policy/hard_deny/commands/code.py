@@ -12,10 +12,12 @@ import binascii
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from aegis.policy.hard_deny.shell import Shell
+from aegis.policy.hard_deny import places
+from aegis.policy.hard_deny.shell.effects import judge_deletion
+from aegis.policy.hard_deny.shell.session import HOME
+from aegis.policy.hard_deny.shell.walk import Shell
+from aegis.policy.hard_deny.shell.words import expand
 
 _RUNS = frozenset(
     "system popen getoutput getstatusoutput run call check_call check_output Popen execl execlp execv execvp "
@@ -128,8 +130,6 @@ def _evaluated(shell: Shell, node: ast.Call, first: object) -> None:
 
 
 def _opened(shell: Shell, node: ast.Call, first: object, given: Sequence[object], constants: dict[str, object]) -> None:
-    from aegis.policy.hard_deny import places
-
     target = first if _called(node.func) == "open" and isinstance(first, str) else _of_path(node.func, constants)
     if target is None:
         return
@@ -219,16 +219,9 @@ def _hand_over(shell: Shell, value: object) -> None:
 
 
 def _delete(shell: Shell, target: str, recursive: bool) -> None:
-    from aegis.policy.hard_deny.commands import lost
-    from aegis.policy.hard_deny.shell_words import expand
-
-    words = (
-        expand(target, shell.around.variables, lambda _: "", "/home/\ue011agent")
-        if target.startswith("~")
-        else [target]
-    )
+    words = expand(target, shell.around.variables, lambda _: "", HOME) if target.startswith("~") else [target]
     for word in words:
-        lost(shell, word, recursive, "code")
+        judge_deletion(shell, word, recursive, "code")
 
 
 def _by_literals(shell: Shell, language: str, text: str) -> None:

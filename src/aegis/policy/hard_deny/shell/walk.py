@@ -7,132 +7,44 @@ searched for or committed are no commands.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import lru_cache
+from types import MappingProxyType
 
 import tree_sitter
-import tree_sitter_bash
 
-from aegis.policy.hard_deny import places
-from aegis.policy.hard_deny.places import Places
-from aegis.policy.hard_deny.shell_words import (
-    DECODED,
-    MARKS,
-    NETWORK,
-    OUTPUT,
-    SECRET,
-    UNKNOWN,
-    expand,
-    substituted,
-    without_marks,
-)
+from aegis.policy.hard_deny.shell import windows
+from aegis.policy.hard_deny.shell.effects import write_file
+from aegis.policy.hard_deny.shell.session import HOME, Command, Reading, Session, Surroundings, taint
+from aegis.policy.hard_deny.shell.tree import is_tolerable, nodes_of, parsed, text_of, tokens_of
+from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, UNKNOWN, expand, substituted
 
 DEPTH = 12
 """Shells within shells, substitutions within substitutions."""
 COMMANDS = 2_000
 """Commands judged for one text, loops and functions unrolled."""
-HOME = "/home/\ue011agent"
 PRINTED = 64 * 1024
-_WINDOWS = re.compile(
-    r"\b(?:Remove-Item|Format-Volume|Clear-Disk|Invoke-Expression|iex|Clear-EventLog|Stop-Computer|Restart-Computer)\b|"
-    r"^\s*(?:del|erase|rd|rmdir|format|vssadmin|wevtutil|reg|bcdedit|powershell|pwsh|cmd)(?:\.exe)?\s",
-    re.IGNORECASE,
-)
-
-Found = tuple[str, dict[str, str]]
-
-
-@dataclass(slots=True)
-class Words:
-    """One command: its words, what it reads on standard input, and the file its output goes to."""
-
-    argv: list[str]
-    stdin: str | None = None
-    out: str | None = None
-    background: bool = False
-    assigned: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        head = self.argv[0] if self.argv else ""
-        return head.replace("\\", "/").rsplit("/", 1)[-1]
+"""Characters of output that are followed."""
+Judge = Callable[["Shell", Command], str]
+"""Judges one command and gives what it prints, with marks for what isn't known."""
+Family = Callable[["Shell", Command], str | None]
+"""Judges the commands of one family; None if what they print isn't known."""
+Families = MappingProxyType[str, Family]
 
 
-@dataclass(slots=True)
-class Surroundings:
-    """What commands change for those after them."""
-
-    places: Places
-    cwd: str
-    variables: dict[str, str]
-    protected_branches: frozenset[str] = frozenset()
-    protected_namespaces: frozenset[str] = frozenset()
-    fetched: set[str] = field(default_factory=set)
-    """Files whose bytes came from the network in this text."""
-    written: dict[str, str] = field(default_factory=dict)
-    """Files whose text is known because this text wrote them."""
-    branch: str = ""
-    now: float = 20820.0
+def families(*rows: tuple[Family, str]) -> Families:
+    """The families by each name in the second column, which names separated by spaces."""
+    return MappingProxyType({name: family for family, names in rows for name in names.split()})
 
 
-@dataclass(slots=True)
-class Reading:
-    findings: list[Found] = field(default_factory=list)
-    commands: list[str] = field(default_factory=list)
-    steps: int = 0
+class Shell(Session):
+    """Walks one script and has `judge` judge each command in it, which may come back with more text to walk.
 
-    def add(self, code: str, **values: str) -> None:
-        if all(c != code for c, _ in self.findings):
-            self.findings.append((code, values))
+    Nested shells share the reading and get a copy of the surroundings.
+    """
 
-
-Judge = Callable[["Shell", Words], str | None]
-"""Judges one command and gives what it prints; None if that isn't known."""
-
-
-@lru_cache(maxsize=1)
-def _parser() -> tree_sitter.Parser:
-    return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
-
-
-def read(
-    text: str,
-    workspace: str | None = None,
-    branches: frozenset[str] = frozenset(),
-    namespaces: frozenset[str] = frozenset(),
-    now: float = 20820.0,
-) -> Reading:
-    """The findings of a command line; never raises."""
-    around = places.Places(workspace)
-    variables = {
-        "HOME": HOME,
-        "PWD": around.workspace,
-        "OLDPWD": around.workspace,
-        "IFS": " \t\n",
-        "TMPDIR": "/tmp",  # noqa: S108
-        "USER": "agent",
-        "LOGNAME": "agent",
-        "SHELL": "/bin/bash",
-        "0": "bash",
-        "PATH": "/usr/bin:/bin",
-        "UID": "1000",
-    }
-    shell = Shell(Surroundings(around, around.workspace, variables, branches, namespaces, now=now), Reading())
-    try:
-        shell.script(without_marks(text).replace("\r\n", "\n").replace("\\\n", ""))
-    except RecursionError:
-        shell.reading.add("shell.unparseable")
-    return shell.reading
-
-
-class Shell:
-    """Walks one script. Nested shells share the reading and get a copy of the surroundings."""
-
-    def __init__(self, around: Surroundings, reading: Reading, depth: int = 0) -> None:
-        self.around = around
-        self.reading = reading
+    def __init__(self, around: Surroundings, reading: Reading, judge: Judge, depth: int = 0) -> None:
+        super().__init__(around, reading)
+        self.judge = judge
         self.depth = depth
         self.functions: dict[str, tree_sitter.Node] = {}
         self.sources: dict[str, bytes] = {}
@@ -147,13 +59,11 @@ class Shell:
         if self.depth > DEPTH or len(text) > PRINTED * 4:
             self.reading.add("shell.unparseable")
             return UNKNOWN
-        if _WINDOWS.search(text):
-            from aegis.policy.hard_deny.windows import judge_windows
-
-            judge_windows(self, text)
+        if windows.is_likely(text):
+            self._windows(text)
         source = text.encode("utf-8", "replace")
-        root = _parser().parse(source).root_node
-        if root.has_error and not self._is_tolerable(root, text):
+        root = parsed(source)
+        if root.has_error and not is_tolerable(root, source):
             self.reading.add("shell.unparseable")
         outer, self.source = self.source, source
         try:
@@ -163,53 +73,43 @@ class Shell:
 
     def nested(self, text: str, stdin: str | None = None) -> str:
         """Judges `text` as a shell of its own would run it."""
-        inner = Shell(
-            Surroundings(
-                self.around.places,
-                self.around.cwd,
-                dict(self.around.variables),
-                self.around.protected_branches,
-                self.around.protected_namespaces,
-                self.around.fetched,
-                self.around.written,
-                self.around.branch,
-                self.around.now,
-            ),
-            self.reading,
-            self.depth + 1,
-        )
+        inner = Shell(self.around.copied(), self.reading, self.judge, self.depth + 1)
         inner.functions, inner.sources = dict(self.functions), dict(self.sources)
         inner.calling = list(self.calling)
         return inner.script(text, stdin)
 
-    def path(self, word: str) -> str:
-        """A word as an absolute path from here."""
-        return self.around.places.resolve(word, self.around.cwd)
+    def run_text(self, text: str | None) -> None:
+        """`text` is what a shell reads and runs: a script's bytes, standard input."""
+        if text is None or text in (UNKNOWN, OUTPUT):
+            return
+        marks = taint(text)
+        if NETWORK in marks:
+            self.reading.add("shell.remote_code")
+        elif DECODED in marks:
+            self.reading.add("shell.dynamic")
+        else:
+            self.nested(text)
 
-    def _is_tolerable(self, root: tree_sitter.Node, text: str) -> bool:
-        """Errors in grammar corners that the tree still shows all commands of: only missing redirection operands."""
-        errors = [root]
-        count = 0
-        while errors:
-            node = errors.pop()
-            count += 1
-            if count > 5000:
-                return False
-            if node.is_missing:
-                return False
-            if node.is_error:
-                piece = self._slice(node, text.encode("utf-8", "replace"))
-                if not re.fullmatch(r"[\d\s<>&]*", piece):
-                    return False
-            errors.extend(c for c in node.children if c.has_error or c.is_error)
-        return True
+    def eval_text(self, text: str, stdin: str | None = None) -> str:
+        """`text` is an argument that is run: what it prints."""
+        marks = taint(text)
+        if NETWORK in marks:
+            self.reading.add("shell.remote_code")
+        elif DECODED in marks or text in (UNKNOWN,):
+            self.reading.add("shell.dynamic")
+        elif text and text.strip(OUTPUT):
+            return self.nested(text, stdin)
+        return OUTPUT
 
-    @staticmethod
-    def _slice(node: tree_sitter.Node, source: bytes) -> str:
-        return source[node.start_byte : node.end_byte].decode("utf-8", "replace")
+    def _windows(self, text: str) -> None:
+        encoded = windows.judge(text, self.reading)
+        if encoded is not None and self.depth < windows.DEPTH:
+            self.nested(encoded)
+        elif encoded is not None:
+            self.reading.add("shell.dynamic")
 
     def _text(self, node: tree_sitter.Node) -> str:
-        return self._slice(node, self.source)
+        return text_of(node, self.source)
 
     # walking
 
@@ -250,24 +150,14 @@ class Shell:
                 return self._while(node, stdin)
             case "subshell":
                 before = self.around
-                self.around = Surroundings(
-                    before.places,
-                    before.cwd,
-                    dict(before.variables),
-                    before.protected_branches,
-                    before.protected_namespaces,
-                    before.fetched,
-                    before.written,
-                    before.branch,
-                    before.now,
-                )
+                self.around = before.copied()
                 printed = self._body(node, stdin)
                 self.around = before
                 return printed
             case "comment" | "heredoc_body" | "heredoc_start" | "heredoc_end" | "word" | "test_operator":
                 return ""
             case "test_command":
-                for substitution in _all(node, "command_substitution"):
+                for substitution in nodes_of(node, "command_substitution"):
                     self._substitute(self._text(substitution)[2:-1])
                 return ""
         return self._body(node, stdin)
@@ -329,9 +219,9 @@ class Shell:
         called = self._text(name)
         self.functions[called] = body
         self.sources[called] = self.source
-        names = [self._text(n) for n in _all(body, "command_name")]
-        piped = any(c.type in ("pipeline",) for c in _all(body, "pipeline")) or any(
-            c.type == "&" for c in _tokens(body)
+        names = [self._text(n) for n in nodes_of(body, "command_name")]
+        piped = any(c.type in ("pipeline",) for c in nodes_of(body, "pipeline")) or any(
+            c.type == "&" for c in tokens_of(body)
         )
         if names.count(called) >= 1 and piped:
             self.reading.add("shell.denial_of_service", command="function")
@@ -340,7 +230,7 @@ class Shell:
         name = node.child_by_field_name("variable")
         body = node.child_by_field_name("body")
         forever = node.type == "c_style_for_statement" and node.child_by_field_name("condition") is None
-        if forever and body is not None and any(t.type == "&" for t in _tokens(body)):
+        if forever and body is not None and any(t.type == "&" for t in tokens_of(body)):
             self.reading.add("shell.denial_of_service", command="loop")
         values: list[str] = []
         for child in node.children_by_field_name("value"):
@@ -357,15 +247,15 @@ class Shell:
         body = node.child_by_field_name("body")
         condition = [self._text(c) for c in node.named_children if c != body]
         forever = any(c.strip() in ("true", ":", "[ 1 ]", "[[ 1 ]]", "((1))", "1", "/bin/true") for c in condition)
-        if forever and body is not None and any(t.type == "&" for t in _tokens(body)):
+        if forever and body is not None and any(t.type == "&" for t in tokens_of(body)):
             self.reading.add("shell.denial_of_service", command="loop")
-        taint = _taint(stdin)
-        for command in _all(node, "command"):
+        marks = taint(stdin)
+        for command in nodes_of(node, "command"):
             argv = self.words(self._text(command))
             if argv[:1] == ["read"]:
                 for variable in argv[1:]:
                     if not variable.startswith("-"):
-                        self.around.variables[variable] = taint or UNKNOWN
+                        self.around.variables[variable] = marks or UNKNOWN
         return self._body(node, stdin)
 
     def _pipeline(self, node: tree_sitter.Node, stdin: str | None) -> str:
@@ -402,8 +292,6 @@ class Shell:
                 else self._node(body, stdin, background)
             )
         if out is not None:
-            from aegis.policy.hard_deny.commands import write_file
-
             write_file(self, out, printed, "redirection")
             printed = ""
             quiet = True
@@ -412,7 +300,7 @@ class Shell:
         return printed
 
     def _between(self, node: tree_sitter.Node, body: tree_sitter.Node) -> list[str]:
-        """Words that the grammar drops between a command and its redirections (`-f - <<X`), or hides in them."""
+        """Command that the grammar drops between a command and its redirections (`-f - <<X`), or hides in them."""
         words: list[str] = []
         at = body.end_byte
         for redirect in node.children_by_field_name("redirect"):
@@ -473,16 +361,6 @@ class Shell:
             return stdin, out
         return stdin, word
 
-    def printed_by_reading(self, path: str) -> str:
-        """What reading a file gives."""
-        if path in self.around.written:
-            return self.around.written[path]
-        if path in self.around.fetched:
-            return NETWORK
-        if places.is_secret(path) or places.is_project_secret(path) or path == "/etc/passwd":
-            return SECRET
-        return UNKNOWN
-
     def _command(
         self,
         node: tree_sitter.Node,
@@ -512,12 +390,10 @@ class Shell:
         for start, end in spans:
             argv.extend(self.words(self.source[start:end].decode("utf-8", "replace")))
         argv.extend(more or [])
-        return self.run(Words(argv, stdin, out, background, assigned))
+        return self.run(Command(argv, stdin, out, background, assigned))
 
-    def run(self, command: Words) -> str:
+    def run(self, command: Command) -> str:
         """Judges one expanded command and gives what it prints, as far as that is known."""
-        from aegis.policy.hard_deny.commands import judge
-
         self.reading.steps += 1
         if self.reading.steps > COMMANDS:
             self.reading.add("shell.unparseable")
@@ -544,42 +420,4 @@ class Shell:
                 for key, value in saved.items():
                     if value is None:
                         self.around.variables.pop(key, None)
-        return judge(self, command)
-
-
-def _taint(text: str | None) -> str:
-    return "".join(sorted({c for c in text or "" if c in MARKS}))
-
-
-def taint(text: str | None) -> str:
-    """The marks in `text`."""
-    return _taint(text)
-
-
-def is_fully_known(text: str | None) -> bool:
-    return text is not None and not _taint(text)
-
-
-def _all(node: tree_sitter.Node, kind: str) -> list[tree_sitter.Node]:
-    found = []
-    stack = [node]
-    while stack:
-        each = stack.pop()
-        if each.type == kind:
-            found.append(each)
-        stack.extend(each.children)
-    return found
-
-
-def _tokens(node: tree_sitter.Node) -> list[tree_sitter.Node]:
-    found = []
-    stack = [node]
-    while stack:
-        each = stack.pop()
-        if not each.children:
-            found.append(each)
-        stack.extend(each.children)
-    return found
-
-
-__all__ = ["DECODED", "HOME", "NETWORK", "OUTPUT", "SECRET", "UNKNOWN", "Reading", "Shell", "Words", "read", "taint"]
+        return self.judge(self, command)

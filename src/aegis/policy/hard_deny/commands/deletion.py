@@ -1,0 +1,67 @@
+"""What rm, find, shred and their kin delete."""
+
+from __future__ import annotations
+
+from aegis.policy.hard_deny import places
+from aegis.policy.hard_deny.shell.argv import RECURSIVE, plain_words
+from aegis.policy.hard_deny.shell.effects import judge_deletion, write_file
+from aegis.policy.hard_deny.shell.session import Command
+from aegis.policy.hard_deny.shell.walk import Families, Shell, families
+from aegis.policy.hard_deny.shell.words import UNKNOWN
+
+
+def _rm(shell: Shell, command: Command) -> str:
+    words = command.argv[1:]
+    recursive = any(RECURSIVE.match(w) for w in words if w.startswith("-"))
+    for word in plain_words(words):
+        judge_deletion(shell, word, recursive, command.name)
+    return ""
+
+
+def _find(shell: Shell, command: Command) -> str:
+    words = command.argv[1:]
+    roots: list[str] = []
+    for word in words:
+        if word.startswith(("-", "(", "!")) and word not in ("-L", "-H", "-P"):
+            break
+        if not word.startswith("-"):
+            roots.append(word)
+    roots = roots or ["."]
+    narrowed = any(
+        w in ("-name", "-iname", "-regex", "-path", "-mtime", "-size", "-maxdepth", "-newer", "-empty", "-mmin")
+        for w in words
+    )
+    actions = [i for i, w in enumerate(words) if w in ("-exec", "-execdir", "-ok", "-okdir")]
+    for root in roots:
+        path = shell.path(root)
+        outside = not shell.around.places.in_workspace(path) and not shell.around.places.inside(path)
+        whole = path == shell.around.places.workspace and not narrowed
+        if "-delete" in words and (outside or whole):
+            shell.reading.add("shell.destructive", command="find", object=path)
+        for index in actions:
+            rest = words[index + 1 :]
+            end = next((i for i, w in enumerate(rest) if w in (";", "+")), len(rest))
+            inner = [w.replace("{}", f"{path}/\ue012found" if narrowed and not outside else path) for w in rest[:end]]
+            if inner:
+                shell.run(Command(inner))
+        if any(w in ("-fprintf", "-fprint", "-fls") for w in words):
+            write_file(shell, words[-1], UNKNOWN, "find")
+    base = shell.path(roots[0])
+    return f"{base}/\ue012found" if shell.around.places.in_workspace(base) else base
+
+
+def _truncate(shell: Shell, command: Command) -> str:
+    for word in plain_words(command.argv[1:], "sn" if command.name == "shred" else "sr"):
+        path = shell.path(word)
+        if command.name in ("shred", "truncate") and not shell.around.places.inside(path):
+            if places.is_log(path):
+                shell.reading.add("shell.cover_tracks", command=command.name)
+            shell.reading.add("shell.destructive", command=command.name, object=path)
+    return ""
+
+
+COMMANDS: Families = families(
+    (_rm, "rm rmdir unlink srm trash"),
+    (_find, "find fd"),
+    (_truncate, "truncate shred"),
+)

@@ -1,0 +1,147 @@
+"""What is fetched, sent and connected: curl, wget, nc, ssh."""
+
+from __future__ import annotations
+
+import re
+
+from aegis.policy.hard_deny import places, urls
+from aegis.policy.hard_deny.shell.argv import plain_words
+from aegis.policy.hard_deny.shell.effects import is_sensitive_upload, judge_write
+from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.walk import Families, Shell, families
+from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET
+
+
+def _fetch(shell: Shell, command: Command) -> str:
+    words = command.argv[1:]
+    outputs: list[str] = []
+    secret = False
+    addresses = [w for w in words if "://" in w or (not w.startswith("-") and "." in w and "/" not in w[:1])]
+    for index, word in enumerate(words):
+        follows = words[index + 1] if index + 1 < len(words) else ""
+        flag, _, attached = word.partition("=")
+        value = attached or follows
+        if (
+            (
+                word in ("-o", "-O", "--output", "--output-document", "-P")
+                and not (command.name == "curl" and word in ("-O", "-P"))
+            )
+            or (re.fullmatch(r"-[a-zA-Z]*[oO]", word) and command.name == "wget" and word[-1] == "O")
+            or (re.fullmatch(r"-[a-zA-NP-Z]*o", word) and command.name == "curl")
+        ):
+            outputs.append(follows)
+        elif command.name == "wget" and (joined := re.fullmatch(r"-[a-zA-NP-Z]*O(.+)", word)) is not None:
+            outputs.append(joined[1])
+        elif word == "-O" and command.name == "curl":
+            outputs.extend(a.rsplit("/", 1)[-1] for a in addresses[:1])
+        elif flag in (
+            "-d",
+            "--data",
+            "--data-binary",
+            "--data-raw",
+            "--data-ascii",
+            "--data-urlencode",
+            "-F",
+            "--form",
+            "-T",
+            "--upload-file",
+            "--post-file",
+            "--post-data",
+            "--body-file",
+            "--body-data",
+            "--json",
+            "-H",
+            "--header",
+        ):
+            secret = secret or _sends_secret(shell, flag, value, command.stdin)
+        elif re.match(r"-[dFT].", word) and command.name == "curl":
+            secret = secret or _sends_secret(shell, word[:2], word[2:], command.stdin)
+    for word in words:
+        address = word.split("=", 1)[1] if word.startswith("--") and "=" in word else word
+        if "169.254" in address or "metadata" in address or "://" in address:
+            code = urls.judge(address).code if "://" in address else urls.judge("http://" + address).code
+            if code in ("url.metadata_service",) or (
+                code == "url.scheme" and not address.lower().startswith(("ftp://", "ssh://", "git://"))
+            ):
+                shell.reading.add(code)
+        if SECRET in word or (OUTPUT in word and re.search(r"//[^/]*[\ue004][^/]*\.", word)):
+            secret = True
+    if secret:
+        shell.reading.add("shell.exfiltration")
+    stdout = not outputs or any(o in ("-", "/dev/stdout") for o in outputs)
+    for output in outputs:
+        if output not in ("-", "/dev/stdout"):
+            judge_write(shell, output, command.name)
+            shell.around.fetched.add(shell.path(output))
+    if command.name == "wget" and not outputs:
+        for address in addresses:
+            shell.around.fetched.add(shell.path(address.rsplit("/", 1)[-1].split("?", 1)[0]))
+        return OUTPUT
+    return NETWORK if stdout else OUTPUT
+
+
+def _sends_secret(shell: Shell, flag: str, value: str, stdin: str | None) -> bool:
+    if SECRET in value:
+        return True
+    name = value
+    if flag in ("-F", "--form"):
+        name = value.partition("=")[2].split(";", 1)[0]
+    if flag not in ("-T", "--upload-file", "--post-file", "--body-file"):
+        if not name.startswith(("@", "<")) and "@" not in name[:40]:
+            return False
+        name = name[name.index("@") + 1 :] if "@" in name else name[1:]
+    if name in ("-", "/dev/stdin", "."):
+        return SECRET in taint(stdin) or stdin == OUTPUT + SECRET
+    return is_sensitive_upload(shell, name)
+
+
+def _netcat(shell: Shell, command: Command) -> str:
+    words = command.argv[1:]
+    text = " ".join(words)
+    if re.search(r"(?:^|\s)(?:-[a-zA-Z]*[ec]|--exec|--sh-exec|--lua-exec)(?:\s|=|$)", text) or re.search(
+        r"(?:EXEC|SYSTEM|SHELL):", text, re.IGNORECASE
+    ):
+        shell.reading.add("shell.reverse_shell")
+        return NETWORK
+    listens = any(re.fullmatch(r"-[a-zA-Z]*l[a-zA-Z]*", w) for w in words)
+    scans = any(re.fullmatch(r"-[a-zA-Z]*z[a-zA-Z]*", w) for w in words)
+    local = any(w in ("localhost", "127.0.0.1", "::1") for w in words)
+    if command.stdin is not None and not listens and not scans and not local and taint(command.stdin):
+        shell.reading.add("shell.reverse_shell" if NETWORK in command.stdin else "shell.exfiltration")
+    fifo = any("mkfifo" in c or c in ("mknod",) for c in shell.reading.commands)
+    if fifo and (command.stdin is not None or command.out is not None):
+        shell.reading.add("shell.reverse_shell")
+    return NETWORK
+
+
+def _remote(shell: Shell, command: Command) -> str:
+    """ssh: what runs there is judged as if here, without a workspace."""
+    words = command.argv[1:]
+    if any(re.fullmatch(r"-[a-zA-Z]*R.*", w) for w in words) or any(re.match(r"-[a-zA-Z]*D", w) for w in words):
+        shell.reading.add("shell.reverse_shell")
+    if SECRET in taint(command.stdin):
+        shell.reading.add("shell.exfiltration")
+    if any("ProxyCommand=" in w for w in words):
+        shell.nested(next(w for w in words if "ProxyCommand=" in w).partition("ProxyCommand=")[2])
+    plain = plain_words(words, "bcDEeFIiJLlmOopQRSWw")
+    inner = plain[1:]
+    if inner:
+        before = shell.around.places, shell.around.cwd
+        shell.around.places = places.Places("/home/remote")
+        shell.around.cwd = "/home/remote"
+        seen = list(shell.reading.findings)
+        shell.nested(" ".join(inner))
+        shell.reading.findings[:] = [
+            f for f in shell.reading.findings if f in seen or f[0] != "shell.outside_workspace"
+        ]  # there is no workspace there
+        shell.around.places, shell.around.cwd = before
+    elif command.stdin is not None and plain:
+        shell.run_text(command.stdin)
+    return NETWORK
+
+
+COMMANDS: Families = families(
+    (_fetch, "curl wget fetch http https aria2c httpie xh"),
+    (_netcat, "nc ncat netcat socat telnet pwncat"),
+    (_remote, "ssh autossh mosh plink"),
+)

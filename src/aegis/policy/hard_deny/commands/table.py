@@ -1,0 +1,116 @@
+"""One command judged: by its name the family that knows it, before that what holds for every command."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from aegis.policy.hard_deny.commands import (
+    clusters,
+    databases,
+    decoding,
+    deletion,
+    files,
+    git,
+    interpreters,
+    machine,
+    network,
+    printing,
+    shells,
+    tracks,
+    transfer,
+    wrappers,
+)
+from aegis.policy.hard_deny.shell.argv import INTERPRETERS, RECURSIVE, SHELLS
+from aegis.policy.hard_deny.shell.effects import write_file
+from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.walk import Family, Shell
+from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, SECRET, UNKNOWN
+
+_LOOKUPS = frozenset("dig nslookup host ping ping6 drill kdig getent resolvectl traceroute mtr delv whois".split())
+
+_READERS = frozenset("strings od hexdump more less nl tac paste join cut sort uniq".split())
+
+_QUIET = frozenset("echo printf test [ export cat grep read".split())
+
+
+def judge(shell: Shell, command: Command) -> str:
+    """Adds the findings of `command` and gives what it prints, with marks for what isn't known."""
+    argv = command.argv
+    name = command.name
+    shell.reading.commands.append(name[:32])
+    if not set(name).isdisjoint((UNKNOWN, OUTPUT, NETWORK, DECODED, SECRET)):
+        return _unknown_command(shell, command)
+    absolute = shell.path(argv[0]) if "/" in argv[0] else ""
+    if absolute and absolute in shell.around.fetched:
+        shell.reading.add("shell.remote_code")
+    if absolute and absolute in shell.around.written:
+        shell.run_text(shell.around.written[absolute])
+    _common(shell, command)
+    family = TABLE.get(name) or TABLE.get(name.lower())
+    if family is None and INTERPRETERS.match(name):
+        family = interpreters.judge_program
+    if family is None and name.startswith("mkfs"):
+        family = machine.judge_devices
+    printed = family(shell, command) if family is not None else None
+    if printed is None:
+        printed = "".join(c for c in taint(command.stdin)) or OUTPUT
+        if any(
+            shell.printed_by_reading(shell.path(w)) == SECRET for w in argv[1:] if w[:1] != "-" and name in _READERS
+        ):
+            printed = SECRET
+    if command.out is not None:
+        write_file(shell, command.out, printed, name)
+        return ""
+    return printed
+
+
+def _unknown_command(shell: Shell, command: Command) -> str:
+    head = command.argv[0]
+    if NETWORK in head or DECODED in head:
+        shell.reading.add("shell.remote_code" if NETWORK in head else "shell.dynamic")
+    elif (
+        any(RECURSIVE.match(w) for w in command.argv[1:])
+        and any(w.startswith(("/", "~", "..")) and shell.around.places.is_lost(shell.path(w)) for w in command.argv[1:])
+    ) or (len(command.argv) == 1 and head in (UNKNOWN,) and command.stdin is not None):
+        shell.reading.add("shell.dynamic")
+    return OUTPUT
+
+
+def _common(shell: Shell, command: Command) -> None:
+    """What holds for every command: taint in a name that is looked up, secrets in an address."""
+    name = command.name
+    for word in command.argv[1:]:
+        if SECRET in word and name not in _QUIET and ("://" in word or "." in word):
+            shell.reading.add("shell.exfiltration")
+        if (
+            NETWORK in word
+            and word.startswith("/dev/fd/")
+            and (name in SHELLS or name in ("source", ".") or INTERPRETERS.match(name))
+        ):
+            shell.reading.add("shell.remote_code")
+    if name in _LOOKUPS and any(
+        (OUTPUT in w or SECRET in w) and re.search(r"[\ue002\ue004][\w.\-\ue000-\ue004]*\.\w", w)
+        for w in command.argv[1:]
+    ):
+        shell.reading.add("shell.exfiltration")
+
+
+_KNOWN = (
+    deletion,
+    files,
+    printing,
+    shells,
+    wrappers,
+    decoding,
+    network,
+    transfer,
+    machine,
+    tracks,
+    databases,
+    clusters,
+    git,
+)
+TABLE: Mapping[str, Family] = MappingProxyType({n: f for module in _KNOWN for n, f in module.COMMANDS.items()})
+"""Each command's family by its name; interpreters go by a pattern, for their versions."""

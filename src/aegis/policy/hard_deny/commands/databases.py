@@ -6,9 +6,9 @@ import re
 
 from aegis.policy.hard_deny import sql
 from aegis.policy.hard_deny.shell.argv import plain_words
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import OUTPUT
+from aegis.policy.hard_deny.shell.words import OUTPUT, taint
 
 
 def _sql_client(shell: Shell, command: Command) -> str:

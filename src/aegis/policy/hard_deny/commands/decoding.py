@@ -5,14 +5,15 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import itertools
 import re
 from collections.abc import Callable
 
 from aegis.policy.hard_deny import places
 from aegis.policy.hard_deny.shell.argv import plain_words
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, UNKNOWN, ansi
+from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, SECRET, UNKNOWN, ansi, taint
 
 
 def base64_command(shell: Shell, command: Command) -> str:
@@ -97,6 +98,16 @@ def _set(text: str) -> str:
 def _decode(shell: Shell, command: Command) -> str:
     """Unpackers and ciphers: what comes out is not known."""
     words = command.argv[1:]
+    sources = [follows for word, follows in itertools.pairwise(words) if word == "-in"]
+    if command.name != "openssl":
+        sources = plain_words(words)
+    for source in sources:
+        if places.is_secret(path := shell.path(source)):
+            shell.reading.add("shell.sensitive_file", object=path)
+        if shell.printed_by_reading(path) == SECRET and command.name in ("openssl", "gpg", "gzip", "xz", "zstd"):
+            shell.around.written.update({f"{path}{end}": SECRET for end in (".gpg", ".asc", ".gz", ".xz", ".zst")})
+            if "-d" not in words:
+                return SECRET
     if command.name == "openssl":
         if words[:1] in (["s_client"], ["s_server"]):
             return NETWORK

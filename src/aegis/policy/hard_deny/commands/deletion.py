@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 from aegis.policy.hard_deny import places
 from aegis.policy.hard_deny.shell.argv import RECURSIVE, plain_words
 from aegis.policy.hard_deny.shell.effects import judge_deletion, write_file
 from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import UNKNOWN
+from aegis.policy.hard_deny.shell.words import OUTPUT, UNKNOWN
 
 
 def _rm(shell: Shell, command: Command) -> str:
@@ -44,10 +47,25 @@ def _find(shell: Shell, command: Command) -> str:
             inner = [w.replace("{}", f"{path}/\ue012found" if narrowed and not outside else path) for w in rest[:end]]
             if inner:
                 shell.run(Command(inner))
-        if any(w in ("-fprintf", "-fprint", "-fls") for w in words):
-            write_file(shell, words[-1], UNKNOWN, "find")
+        for action, target in itertools.pairwise(words):
+            if action in ("-fprintf", "-fprint", "-fls", "-fprint0"):
+                write_file(shell, target, UNKNOWN, "find")
     base = shell.path(roots[0])
     return f"{base}/\ue012found" if shell.around.places.in_workspace(base) else base
+
+
+def _fd(shell: Shell, command: Command) -> str:
+    """fd: a pattern, then where to look; `-x` and `-X` run what follows."""
+    words = command.argv[1:]
+    action = next((i for i, w in enumerate(words) if w in ("-x", "-X", "--exec", "--exec-batch")), len(words))
+    roots = plain_words(words[:action], "edtESjc")[1:] or ["."]
+    inner = [w for w in words[action + 1 :] if w != ";"]
+    for root in roots if inner else []:
+        path = shell.path(root)
+        found = path if not shell.around.places.in_workspace(path) else f"{path}/\ue012found"
+        marks = [w for w in inner if re.search(r"\{[./]*\}", w)]
+        shell.run(Command([found if w in marks else w for w in inner] + ([] if marks else [found])))
+    return OUTPUT
 
 
 def _truncate(shell: Shell, command: Command) -> str:
@@ -61,7 +79,8 @@ def _truncate(shell: Shell, command: Command) -> str:
 
 
 COMMANDS: Families = families(
-    (_rm, "rm rmdir unlink srm trash"),
-    (_find, "find fd"),
+    (_rm, "rm rmdir unlink srm trash rimraf"),
+    (_find, "find gfind bfs"),
+    (_fd, "fd fdfind"),
     (_truncate, "truncate shred"),
 )

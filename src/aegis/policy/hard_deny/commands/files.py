@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from aegis.policy.hard_deny import places
@@ -9,7 +10,7 @@ from aegis.policy.hard_deny.shell.argv import RECURSIVE, plain_words
 from aegis.policy.hard_deny.shell.effects import judge_write, write_file
 from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import UNKNOWN
+from aegis.policy.hard_deny.shell.words import SECRET, UNKNOWN, taint
 
 
 def _move(shell: Shell, command: Command) -> str:
@@ -20,10 +21,21 @@ def _move(shell: Shell, command: Command) -> str:
         path = shell.path(word)
         if shell.around.places.is_lost(path):
             shell.reading.add("shell.destructive", command="mv", object=path)
+        _carry_over(shell, word, words[-1])
     judge_write(shell, words[-1], "mv")
     if len(words) > 1 and shell.path(words[-1]) == "/dev/null":
         shell.reading.add("shell.destructive", command="mv", object="null")
     return ""
+
+
+def _carry_over(shell: Shell, source: str, target: str) -> None:
+    """What is known of a file holds for its copy."""
+    path, goal = shell.path(source), shell.path(target)
+    if path in shell.around.fetched:
+        shell.around.fetched.add(goal)
+    known = shell.printed_by_reading(path)
+    if taint(known) in ("", SECRET):
+        shell.around.written[goal] = known
 
 
 def _copy(shell: Shell, command: Command) -> str:
@@ -34,12 +46,18 @@ def _copy(shell: Shell, command: Command) -> str:
     for word in words[:-1]:
         if places.is_secret(shell.path(word)):
             shell.reading.add("shell.sensitive_file", object=shell.path(word))
-        if shell.path(word) in shell.around.fetched:
-            shell.around.fetched.add(shell.path(target))
+        _carry_over(shell, word, target)
     if command.name == "ln":
-        if shell.path(source) == "/dev/null" and places.is_log(shell.path(target)):
+        goal = shell.path(target)
+        if shell.path(source) == "/dev/null" and places.is_log(goal):
             shell.reading.add("shell.cover_tracks", command="ln")
+        elif places.starts_by_itself(goal) or re.match(r"/(?:usr/)?s?bin/", goal):
+            judge_write(shell, target, "ln")
         return ""
+    if command.name == "install" and any(
+        re.fullmatch(r"[4267]\d{3}|.*\+s.*", v) for f, v in itertools.pairwise(command.argv) if f in ("-m", "--mode")
+    ):
+        shell.reading.add("shell.persistence", command="install")
     judge_write(shell, target, command.name)
     return ""
 
@@ -52,6 +70,8 @@ def _dd(shell: Shell, command: Command) -> str:
         judge_write(shell, target, "dd")
         if source in ("/dev/zero", "/dev/urandom", "/dev/random") and "count" not in options:
             shell.reading.add("shell.denial_of_service", command="dd")
+    if source and places.is_secret(shell.path(source)):
+        shell.reading.add("shell.sensitive_file", object=shell.path(source))
     return shell.printed_by_reading(shell.path(source)) if source else command.stdin or UNKNOWN
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from aegis.policy.hard_deny.shell.argv import plain_words
 from aegis.policy.hard_deny.shell.effects import judge_deletion
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import OUTPUT
+from aegis.policy.hard_deny.shell.words import OUTPUT, taint
 
 _PROTECTED = re.compile(r"(?:refs/heads/)?(?:main|master|release(?:[/\-_].+)?|trunk|production|prod|live|stable)\Z")
 

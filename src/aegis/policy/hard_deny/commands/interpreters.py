@@ -9,9 +9,9 @@ from aegis.policy.hard_deny.commands import code
 from aegis.policy.hard_deny.commands.decoding import base64_command
 from aegis.policy.hard_deny.commands.transfer import install
 from aegis.policy.hard_deny.shell.argv import INTERPRETERS, plain_words
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Shell
-from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT
+from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, taint
 
 
 def judge_program(shell: Shell, command: Command) -> str:

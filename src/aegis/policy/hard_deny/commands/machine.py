@@ -97,6 +97,27 @@ def _kernel(shell: Shell, command: Command) -> str:
     return OUTPUT
 
 
+def _volumes(shell: Shell, command: Command) -> str:
+    """btrfs and nvme: what deletes volumes and formats namespaces."""
+    words = command.argv[1:]
+    if {"delete", "format", "sanitize", "destroy"} & set(words) and any(
+        w.startswith("/") and not shell.around.places.inside(shell.path(w)) for w in words
+    ):
+        shell.reading.add("shell.destructive", command=command.name, object="volume")
+    return OUTPUT
+
+
+def _links(shell: Shell, command: Command) -> str:
+    """The machine's own network taken down: links, addresses and routes."""
+    text = " ".join(command.argv[1:])
+    if re.search(
+        r"\b(?:link|l)\s+(?:set\b.*\bdown|del)|\b(?:route|r|addr|a)\s+flush\b|^(?:en|eth|wl)\w*\s+down\b|networking\s+off",
+        text,
+    ):
+        shell.reading.add("shell.denial_of_service", command=command.name)
+    return OUTPUT
+
+
 def _stress(shell: Shell, command: Command) -> str:
     if command.name == "fallocate":
         size = re.search(r"(\d+)\s*([GT])", " ".join(command.argv[1:]), re.IGNORECASE)
@@ -110,12 +131,14 @@ COMMANDS: Families = families(
     (
         judge_devices,
         "wipefs parted fdisk sfdisk sgdisk gdisk mkswap blkdiscard hdparm lvremove vgremove pvremove zpool "
-        "zfs mdadm cryptsetup debugfs tune2fs badblocks",
+        "zfs mdadm cryptsetup debugfs tune2fs badblocks mke2fs",
     ),
     (_power, "shutdown reboot halt poweroff init telinit"),
     (_kill, "kill pkill killall killall5 skill"),
     (_services, "systemctl service launchctl update-rc.d chkconfig rc-update initctl"),
     (_firewall, "iptables ip6tables nft ufw firewall-cmd"),
-    (_kernel, "insmod modprobe rmmod sysctl mount umount kexec"),
+    (_kernel, "insmod modprobe rmmod sysctl mount umount kexec swapoff"),
+    (_volumes, "btrfs nvme"),
+    (_links, "ip ifconfig nmcli"),
     (_stress, "stress stress-ng fallocate"),
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 
-from aegis.policy.hard_deny import places, urls
+from aegis.policy.hard_deny import kubectl, places, urls
 from aegis.policy.hard_deny.shell.argv import plain_words
 from aegis.policy.hard_deny.shell.effects import is_sensitive_upload, judge_write
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET
+from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET, taint
 
 
 def _fetch(shell: Shell, command: Command) -> str:
@@ -29,11 +31,15 @@ def _fetch(shell: Shell, command: Command) -> str:
             or (re.fullmatch(r"-[a-zA-Z]*[oO]", word) and command.name == "wget" and word[-1] == "O")
             or (re.fullmatch(r"-[a-zA-NP-Z]*o", word) and command.name == "curl")
         ):
-            outputs.append(follows)
+            outputs.append(value if word.startswith("--") else follows)
+        elif (joined := re.fullmatch(r"--output(?:-document)?=(.+)|-o([^=-].*)", word)) is not None and (
+            command.name == "curl" or word.startswith("--output-document")
+        ):
+            outputs.append(joined[1] or joined[2])
         elif command.name == "wget" and (joined := re.fullmatch(r"-[a-zA-NP-Z]*O(.+)", word)) is not None:
             outputs.append(joined[1])
-        elif word == "-O" and command.name == "curl":
-            outputs.extend(a.rsplit("/", 1)[-1] for a in addresses[:1])
+        elif command.name == "curl" and re.fullmatch(r"-[a-zA-Z]*O|--remote-name(?:-all)?", word):
+            outputs.extend(a.rsplit("/", 1)[-1] for a in addresses)
         elif flag in (
             "-d",
             "--data",
@@ -56,6 +62,9 @@ def _fetch(shell: Shell, command: Command) -> str:
             secret = secret or _sends_secret(shell, flag, value, command.stdin)
         elif re.match(r"-[dFT].", word) and command.name == "curl":
             secret = secret or _sends_secret(shell, word[:2], word[2:], command.stdin)
+        elif flag in ("--resolve", "--connect-to") and _METADATA.search(value):
+            shell.reading.add("url.metadata_service")
+    _api_call(shell, words)
     for word in words:
         address = word.split("=", 1)[1] if word.startswith("--") and "=" in word else word
         if "169.254" in address or "metadata" in address or "://" in address:
@@ -80,6 +89,30 @@ def _fetch(shell: Shell, command: Command) -> str:
     return NETWORK if stdout else OUTPUT
 
 
+_METADATA = re.compile(r"169\.254\.169\.254|fd00:ec2::254|169\.254\.170\.2|100\.100\.100\.200")
+
+
+def _api_call(shell: Shell, words: Sequence[str]) -> None:
+    """DELETE and the like sent to a cluster's API, or to every index of a search server."""
+    method = next(
+        (
+            (m[1] or follows).upper()
+            for word, follows in itertools.zip_longest(words, words[1:], fillvalue="")
+            if (m := re.fullmatch(r"(?:-X|--request|--method)=?(\w*)", word)) is not None
+        ),
+        "GET",
+    )
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return
+    for word in words:
+        path = re.sub(r"^(?:[a-z]+://)?[^/]*", "", word)
+        if re.search(r"/apis?/(?:[\w.]+/)?v\d\w*/", path):
+            for code, values in kubectl.judge_path(method, path, shell.around.protected_namespaces):
+                shell.reading.add(code, **values)
+        if method == "DELETE" and re.fullmatch(r"/(?:_all|\*)(?:\?.*)?", path):
+            shell.reading.add("shell.destructive", command="DELETE", object="every index")
+
+
 def _sends_secret(shell: Shell, flag: str, value: str, stdin: str | None) -> bool:
     if SECRET in value:
         return True
@@ -93,6 +126,16 @@ def _sends_secret(shell: Shell, flag: str, value: str, stdin: str | None) -> boo
     if name in ("-", "/dev/stdin", "."):
         return SECRET in taint(stdin) or stdin == OUTPUT + SECRET
     return is_sensitive_upload(shell, name)
+
+
+def _browse(shell: Shell, command: Command) -> str:
+    """Browsers and clients that print what they fetch."""
+    return NETWORK
+
+
+def _lookup(shell: Shell, command: Command) -> str:
+    """A name server's answer is text that a stranger wrote, if it is a TXT record."""
+    return NETWORK if any(re.search(r"(?:^|=)txt$", w, re.IGNORECASE) for w in command.argv) else OUTPUT
 
 
 def _netcat(shell: Shell, command: Command) -> str:
@@ -123,6 +166,8 @@ def _remote(shell: Shell, command: Command) -> str:
         shell.reading.add("shell.exfiltration")
     if any("ProxyCommand=" in w for w in words):
         shell.nested(next(w for w in words if "ProxyCommand=" in w).partition("ProxyCommand=")[2])
+    if any("LocalCommand=" in w for w in words):
+        shell.nested(next(w for w in words if "LocalCommand=" in w).partition("LocalCommand=")[2])
     plain = plain_words(words, "bcDEeFIiJLlmOopQRSWw")
     inner = plain[1:]
     if inner:
@@ -143,5 +188,7 @@ def _remote(shell: Shell, command: Command) -> str:
 COMMANDS: Families = families(
     (_fetch, "curl wget fetch http https aria2c httpie xh"),
     (_netcat, "nc ncat netcat socat telnet pwncat"),
+    (_browse, "lynx w3m links elinks ftp lftpget"),
+    (_lookup, "dig nslookup drill host kdig"),
     (_remote, "ssh autossh mosh plink"),
 )

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from aegis.policy.hard_deny import places
 from aegis.policy.hard_deny.shell.argv import plain_words
 from aegis.policy.hard_deny.shell.effects import judge_write
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET, UNKNOWN, ansi
+from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET, UNKNOWN, ansi, taint
 
 
 def _read(shell: Shell, command: Command) -> str:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 
 from aegis.policy.hard_deny.commands.tracks import judge_tracks
-from aegis.policy.hard_deny.shell.argv import SHELLS, plain_words
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.argv import SHELLS, STDIN, plain_words
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET, UNKNOWN
+from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET, UNKNOWN, taint
 
 
 def _shell(shell: Shell, command: Command) -> str:
     words = command.argv[1:]
     for index, word in enumerate(words):
         if re.fullmatch(r"-[a-zA-Z]*c[a-zA-Z]*", word) or word == "--command":
-            script = next((w for w in words[index + 1 :] if not re.fullmatch(r"-[a-z]+|--", w)), "")
-            return shell.eval_text(script, command.stdin)
+            rest = words[index + 1 :]
+            while rest and re.fullmatch(r"-[a-z]+|--", rest[0]):
+                rest = rest[1:]
+            return shell.eval_text(rest[0] if rest else "", command.stdin, rest[1:])
+        if word in ("--rcfile", "--init-file") and index + 1 < len(words):
+            _run_file(shell, words[index + 1])
     if (
         re.fullmatch(r"-[a-z]*i[a-z]*", words[0] if words else "")
         and command.stdin is not None
@@ -24,15 +28,19 @@ def _shell(shell: Shell, command: Command) -> str:
     ):
         shell.reading.add("shell.reverse_shell")
     files = plain_words(words, "oO")
-    if not files or files[0] in ("-", "/dev/stdin") or any(w == "-s" for w in words):
+    if not files or files[0] in STDIN or any(w == "-s" for w in words):
         shell.run_text(command.stdin)
-        return OUTPUT
-    path = shell.path(files[0])
+    else:
+        _run_file(shell, files[0])
+    return OUTPUT
+
+
+def _run_file(shell: Shell, word: str) -> None:
+    path = shell.path(word)
     if path in shell.around.fetched:
         shell.reading.add("shell.remote_code")
     elif path in shell.around.written:
         shell.run_text(shell.around.written[path])
-    return OUTPUT
 
 
 def _eval(shell: Shell, command: Command) -> str:
@@ -47,14 +55,17 @@ def _source(shell: Shell, command: Command) -> str:
         path = shell.path(word)
         if path in shell.around.fetched or NETWORK in word:
             shell.reading.add("shell.remote_code")
+        elif path in STDIN:
+            shell.script(command.stdin) if command.stdin and not taint(command.stdin) else shell.run_text(command.stdin)
         elif path in shell.around.written:
             shell.script(shell.around.written[path])
     return ""
 
 
 def _trap(shell: Shell, command: Command) -> str:
-    if len(command.argv) > 1 and not command.argv[1].startswith("-"):
-        shell.nested(command.argv[1])
+    words = plain_words(command.argv[1:])
+    if len(words) > 1 and not taint(words[0]):
+        shell.nested(words[0])
     return ""
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Sequence
 
 from aegis.policy.hard_deny import places
+from aegis.policy.hard_deny.commands.carried import launched
 from aegis.policy.hard_deny.shell.argv import plain_words
 from aegis.policy.hard_deny.shell.effects import is_sensitive_upload, judge_write
-from aegis.policy.hard_deny.shell.session import Command, taint
+from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
-from aegis.policy.hard_deny.shell.words import OUTPUT, SECRET
+from aegis.policy.hard_deny.shell.words import OUTPUT, SECRET, taint
 
 
 def _transfer(shell: Shell, command: Command) -> str:
@@ -25,8 +28,11 @@ def _transfer(shell: Shell, command: Command) -> str:
                 ) or path == shell.around.places.workspace:
                     shell.reading.add("shell.destructive", command="rsync", object=path)
         for index, word in enumerate(words[:-1]):
-            if word in ("-e", "--rsh"):
-                shell.nested(words[index + 1]) if words[index + 1].split()[:1] != ["ssh"] else None
+            if word in ("-e", "--rsh") and words[index + 1].split()[:1] != ["ssh"]:
+                shell.nested(words[index + 1])
+        for word in words:
+            if word.startswith("--rsh=") and not word.startswith("--rsh=ssh"):
+                shell.nested(word.partition("=")[2])
     if plain and (":" in plain[-1] or "://" in plain[-1]) and not plain[-1].startswith("/"):
         if any(is_sensitive_upload(shell, w) and shell.path(w) != shell.around.places.workspace for w in plain[:-1]):
             shell.reading.add("shell.exfiltration")
@@ -40,11 +46,17 @@ def _transfer(shell: Shell, command: Command) -> str:
 def _archive(shell: Shell, command: Command) -> str:
     words = command.argv[1:]
     text = " ".join(words)
-    if re.search(r"--(?:checkpoint-action|to-command|use-compress-program|rsh-command)=?", text):
-        inner = re.search(r"(?:exec=|to-command[= ]|use-compress-program[= ]|rsh-command[= ])(.*)", text)
+    if re.search(
+        r"--(?:checkpoint-action|to-command|use-compress-program|rsh-command|unzip-command|info-script)=?|"
+        r"(?:^|\s)-(?:I|TT)\s",
+        text,
+    ):
+        inner = re.search(
+            r"(?:exec=|(?:to|rsh|unzip)-command[= ]|use-compress-program[= ]|info-script[= ]|-(?:I|TT)\s)(.*)", text
+        )
         if inner is not None:
             shell.run_text(inner[1])
-    secret = False
+    secret = packed = False
     for word in plain_words(words, "fC" if command.name != "zip" else ""):
         if word in ("-", "c", "czf", "x", "a", "czvf", "cf", "xzf", "xf", "cvzf", "cjf"):
             continue
@@ -52,10 +64,14 @@ def _archive(shell: Shell, command: Command) -> str:
         if places.is_secret(path):
             shell.reading.add("shell.sensitive_file", object=path)
             secret = True
+        if places.is_project_secret(path):
+            packed = True
         if path == shell.around.places.workspace and (
             "-" in words or (command.out is None and "f" not in text.split(" ")[0])
         ):
             secret = True
+    if (secret or packed) and (name := _archive_name(command.name, words)):
+        shell.around.written[shell.path(name)] = SECRET
     extracts = words[:1] and re.match(r"-?[a-zA-Z]*x", words[0])
     for index, word in enumerate(words[:-1]):
         if word in ("-C", "--directory", "-d") and (extracts or command.name == "unzip"):
@@ -65,6 +81,14 @@ def _archive(shell: Shell, command: Command) -> str:
             shell.around.cwd
         ) else None
     return SECRET if secret else taint(command.stdin) or OUTPUT
+
+
+def _archive_name(tool: str, words: Sequence[str]) -> str:
+    plain = plain_words(words)
+    if tool in ("zip", "7z"):
+        plain = plain[1:] if tool == "7z" else plain
+        return plain[0] if plain else ""
+    return next((follows for word, follows in itertools.pairwise(words) if re.fullmatch(r"-?[a-zA-Z]*f", word)), "")
 
 
 def _mail(shell: Shell, command: Command) -> str:
@@ -77,6 +101,7 @@ def _mail(shell: Shell, command: Command) -> str:
 
 def install(shell: Shell, command: Command) -> str:
     """Package managers: what comes from an address instead of a registry is code from the network."""
+    launched(shell, command)
     words = command.argv[1:]
     for word in words:
         target = word.partition("@")[2] if re.match(r"[\w.\-]+\s*@\s*https?:", word) else word
@@ -108,6 +133,6 @@ COMMANDS: Families = families(
     (_mail, "mail mailx sendmail mutt msmtp swaks"),
     (
         install,
-        "pip pip3 npm pnpm yarn gem cargo go uv uvx pipx npx apt apt-get dpkg rpm yum dnf brew conda easy_install",
+        "pip pip3 npm pnpm yarn gem cargo go uv uvx pipx npx bunx apt apt-get dpkg rpm yum dnf brew conda easy_install",
     ),
 )

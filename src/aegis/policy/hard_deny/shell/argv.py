@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+"""Words that stand for standard input."""
 SHELLS = frozenset("sh bash zsh dash ksh ash fish rbash csh tcsh".split())
 
 INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|tclsh|osascript|Rscript)[\d.]*\Z")

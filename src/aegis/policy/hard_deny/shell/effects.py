@@ -34,6 +34,7 @@ def write_file(shell: Session, target: str, text: str, by: str) -> None:
     if places.is_harmless_device(path) or target.startswith("&"):
         if path.startswith(("/dev/tcp/", "/dev/udp/")):
             shell.reading.add("shell.exfiltration")
+        shell.received(path, text)
         return
     judge_write(shell, target, by)
     if by in ("yes",) and not places.is_device(path):

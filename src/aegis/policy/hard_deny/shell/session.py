@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from aegis.policy.hard_deny import places
 from aegis.policy.hard_deny.places import Places
-from aegis.policy.hard_deny.shell.words import MARKS, NETWORK, SECRET, UNKNOWN
+from aegis.policy.hard_deny.shell.words import NETWORK, SECRET, UNKNOWN
 
 HOME = "/home/\ue011agent"
 """Where `~` leads: a name that no text can spell."""
@@ -73,6 +73,9 @@ class Session:
         """A word as an absolute path from here."""
         return self.around.places.resolve(word, self.around.cwd)
 
+    def received(self, path: str, text: str) -> None:
+        """`text` was written to `path`; a walk looks whether a process reads there."""
+
     def printed_by_reading(self, path: str) -> str:
         """What reading a file gives."""
         if path in self.around.written:
@@ -82,8 +85,3 @@ class Session:
         if places.is_secret(path) or places.is_project_secret(path) or path == "/etc/passwd":
             return SECRET
         return UNKNOWN
-
-
-def taint(text: str | None) -> str:
-    """The marks in `text`, each once."""
-    return "".join(sorted({c for c in text or "" if c in MARKS}))

@@ -7,21 +7,27 @@ searched for or committed are no commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 import tree_sitter
 
+from aegis.policy.hard_deny import places
 from aegis.policy.hard_deny.shell import windows
 from aegis.policy.hard_deny.shell.effects import write_file
-from aegis.policy.hard_deny.shell.session import HOME, Command, Reading, Session, Surroundings, taint
+from aegis.policy.hard_deny.shell.session import HOME, Command, Reading, Session, Surroundings
 from aegis.policy.hard_deny.shell.tree import is_tolerable, nodes_of, parsed, text_of, tokens_of
-from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, UNKNOWN, expand, substituted
+from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, UNKNOWN, expand, substituted, taint
 
 DEPTH = 12
 """Shells within shells, substitutions within substitutions."""
 COMMANDS = 2_000
 """Commands judged for one text, loops and functions unrolled."""
+_RUN = frozenset(
+    "GIT_SSH_COMMAND GIT_SSH GIT_PAGER PAGER MANPAGER GIT_EDITOR EDITOR VISUAL GIT_SEQUENCE_EDITOR GIT_EXTERNAL_DIFF "
+    "GIT_ASKPASS SSH_ASKPASS GIT_PROXY_COMMAND RSYNC_RSH LESSOPEN LESSCLOSE BROWSER PROMPT_COMMAND".split()
+)
+"""Variables whose value another program runs as a command."""
 PRINTED = 64 * 1024
 """Characters of output that are followed."""
 Judge = Callable[["Shell", Command], str]
@@ -50,6 +56,8 @@ class Shell(Session):
         self.sources: dict[str, bytes] = {}
         self.aliases: dict[str, str] = {}
         self.calling: list[str] = []
+        self.readers: dict[str, str] = {}
+        """Commands that read what is written to a path: `tee >(sh)`."""
         self.source = b""
 
     # entering
@@ -71,11 +79,14 @@ class Shell(Session):
         finally:
             self.source = outer
 
-    def nested(self, text: str, stdin: str | None = None) -> str:
-        """Judges `text` as a shell of its own would run it."""
+    def nested(self, text: str, stdin: str | None = None, given: Sequence[str] = ()) -> str:
+        """Judges `text` as a shell of its own would run it; `given` are its `$0`, `$1`, ..."""
         inner = Shell(self.around.copied(), self.reading, self.judge, self.depth + 1)
         inner.functions, inner.sources = dict(self.functions), dict(self.sources)
         inner.calling = list(self.calling)
+        inner.around.variables.update({str(i): w for i, w in enumerate(given[:10])})
+        if given:
+            inner.around.variables["@"] = inner.around.variables["*"] = " ".join(given[1:])
         return inner.script(text, stdin)
 
     def run_text(self, text: str | None) -> None:
@@ -90,7 +101,7 @@ class Shell(Session):
         else:
             self.nested(text)
 
-    def eval_text(self, text: str, stdin: str | None = None) -> str:
+    def eval_text(self, text: str, stdin: str | None = None, given: Sequence[str] = ()) -> str:
         """`text` is an argument that is run: what it prints."""
         marks = taint(text)
         if NETWORK in marks:
@@ -98,7 +109,7 @@ class Shell(Session):
         elif DECODED in marks or text in (UNKNOWN,):
             self.reading.add("shell.dynamic")
         elif text and text.strip(OUTPUT):
-            return self.nested(text, stdin)
+            return self.nested(text, stdin, given)
         return OUTPUT
 
     def _windows(self, text: str) -> None:
@@ -148,6 +159,9 @@ class Shell(Session):
                 return self._for(node, stdin)
             case "while_statement" | "until_statement":
                 return self._while(node, stdin)
+            case "file_redirect":
+                self._file_redirect(node, stdin, None)
+                return ""
             case "subshell":
                 before = self.around
                 self.around = before.copied()
@@ -163,7 +177,7 @@ class Shell(Session):
         return self._body(node, stdin)
 
     def words(self, raw: str) -> list[str]:
-        return expand(raw, self.around.variables, self._substitute, HOME)
+        return expand(raw, self.around.variables, self._substitute, HOME, self._process)
 
     def _substitute(self, text: str) -> str:
         """What a command substitution prints: its text if it is known, else marks."""
@@ -175,19 +189,39 @@ class Shell(Session):
             return OUTPUT
         return printed
 
+    def _process(self, text: str, reads: bool) -> str:
+        """The path that `<(text)` or `>(text)` stands for: what is known of the text lies there as in a file."""
+        path = f"/dev/fd/{63 + len(self.around.written) + len(self.readers)}"
+        if reads:
+            self.readers[path] = text
+            self.nested(text)
+            return path
+        printed = self.nested(text) if self.depth < DEPTH else UNKNOWN
+        if taint(printed) or not printed:
+            return path + (taint(printed) or OUTPUT)
+        self.around.written[path] = printed
+        return path
+
+    def received(self, path: str, text: str) -> None:
+        if path in self.readers:
+            self.nested(self.readers[path], text)
+
     def _assign(self, node: tree_sitter.Node) -> None:
         raw = self._text(node)
         name, _, value = raw.partition("=")
         append = name.endswith("+")
-        name = name.rstrip("+").split("[", 1)[0]
+        name, _, index = name.rstrip("+").partition("[")
+        if "$(" in index or "`" in index:
+            self.words(index.rstrip("]"))
         if value.startswith("("):
             value = value[1:-1]
         result = " ".join(self.words(value)) if value else ""
         variables = self.around.variables
         variables[name] = (variables.get(name, "") + result if append else result)[:PRINTED]
-        self._named_variable(name, variables[name])
+        self.assigned(name, variables[name])
 
-    def _named_variable(self, name: str, value: str) -> None:
+    def assigned(self, name: str, value: str) -> None:
+        """A variable is set: some are obeyed, some are run."""
         if name == "HISTFILE" and value in ("/dev/null", ""):
             self.reading.add("shell.cover_tracks", command=name)
         if name in ("HISTSIZE", "HISTFILESIZE") and value == "0":
@@ -198,6 +232,8 @@ class Shell(Session):
             and not self.around.places.inside(self.path(value))
         ):
             self.reading.add("shell.persistence", command=name)
+        if name in _RUN and value.strip() and not taint(value):
+            self.nested(value.lstrip("|! "))
 
     def _declaration(self, node: tree_sitter.Node) -> str:
         head = node.children[0].type if node.children else ""
@@ -351,8 +387,10 @@ class Shell(Session):
             self.reading.add("shell.reverse_shell")
             return stdin, out
         if operator in ("<", "<&"):
-            if NETWORK in word:
-                return NETWORK, out
+            if marks := taint(word):
+                return marks, out
+            if operator == "<" and places.is_secret(path := self.path(word)):
+                self.reading.add("shell.sensitive_file", object=path)
             return (self.printed_by_reading(self.path(word)), out) if operator == "<" else (stdin, out)
         descriptor = next((self._text(c) for c in node.children if c.type == "file_descriptor"), "1")
         if operator.startswith(">&") and (word.isdigit() or word == "-"):
@@ -376,7 +414,7 @@ class Shell(Session):
             if child.type == "variable_assignment":
                 name, _, value = self._text(child).partition("=")
                 assigned[name] = " ".join(self.words(value)) if value else ""
-                self._named_variable(name, assigned[name])
+                self.assigned(name, assigned[name])
             elif child.type in ("file_redirect", "herestring_redirect", "heredoc_redirect"):
                 if child.type == "herestring_redirect":
                     stdin = "".join(" ".join(self.words(self._text(c))) for c in child.named_children) + "\n"

@@ -28,11 +28,18 @@ _ARRAY_INDEX = re.compile(r"\[[^\]]*\]")
 
 Run = Callable[[str], str]
 """What a command substitution prints, with marks for what isn't known."""
+Pipe = Callable[[str, bool], str]
+"""The path that a process substitution stands for; True if the process reads what is written there."""
 
 
 def without_marks(text: str) -> str:
     """`text` with the private characters that marks use taken out: hostile text can't forge one."""
     return _MARK_OR_PRIVATE.sub("\ufffd", text)
+
+
+def taint(text: str | None) -> str:
+    """The marks in `text`, each once."""
+    return "".join(sorted({c for c in text or "" if c in MARKS}))
 
 
 def ansi(text: str) -> str:
@@ -52,11 +59,11 @@ def ansi(text: str) -> str:
     return _ANSI.sub(one, text)
 
 
-def expand(raw: str, variables: Mapping[str, str], run: Run, home: str) -> list[str]:
+def expand(raw: str, variables: Mapping[str, str], run: Run, home: str, pipe: Pipe | None = None) -> list[str]:
     """The words that `raw` becomes. Globs stay as they are; more than `MAX_WORDS` words end as one unknown."""
     words: list[str] = []
     for piece in _brace(raw, 0) if "{" in raw and ("," in raw or ".." in raw) else [raw]:
-        text = _one(piece, variables, run, home)
+        text = _one(piece, variables, run, home, pipe)
         words.extend(w.replace(_GLUE, "") for w in text.split(_SPLIT) if w)
         if len(words) > MAX_WORDS:
             return [*words[:MAX_WORDS], UNKNOWN]
@@ -105,7 +112,7 @@ def _range(body: str) -> list[str]:
     return [UNKNOWN]
 
 
-def _one(raw: str, variables: Mapping[str, str], run: Run, home: str) -> str:
+def _one(raw: str, variables: Mapping[str, str], run: Run, home: str, pipe: Pipe | None) -> str:
     out: list[str] = []
     at, end = 0, len(raw)
     if raw.startswith("~"):
@@ -154,7 +161,8 @@ def _one(raw: str, variables: Mapping[str, str], run: Run, home: str) -> str:
                 out[-1] += _SPLIT
         elif raw.startswith(("<(", ">("), at):
             stop = _closing_paren(raw, at + 2)
-            out.append("/dev/fd/63" + (run(raw[at + 2 : stop]) or UNKNOWN).replace(_SPLIT, " ").replace(" ", ""))
+            inside = raw[at + 2 : stop]
+            out.append(pipe(inside, char == ">") if pipe is not None else "/dev/fd/63" + taint(run(inside)))
             at = stop + 1
         else:
             out.append(char)
@@ -192,7 +200,10 @@ def _dollar(raw: str, at: int, variables: Mapping[str, str], run: Run, home: str
         return run(raw[at + 1 : stop].replace("\\`", "`")), stop + 1
     if raw.startswith("$((", at):
         stop = _closing_paren(raw, at + 3)
-        return _arithmetic(raw[at + 3 : stop]), min(len(raw), stop + 2)
+        body = raw[at + 3 : stop]
+        if "$(" in body or "`" in body:
+            body = _quoted(body, variables, run, home)
+        return _arithmetic(body), min(len(raw), stop + 2)
     if raw.startswith("$(", at):
         stop = _closing_paren(raw, at + 2)
         return run(raw[at + 2 : stop]), stop + 1

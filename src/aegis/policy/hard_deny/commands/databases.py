@@ -29,7 +29,7 @@ def _sql_client(shell: Shell, command: Command) -> str:
     words = command.argv[1:]
     for index, word in enumerate(words):
         follows = words[index + 1] if index + 1 < len(words) else ""
-        if word in ("-c", "-e", "--command", "--execute", "-q", "-Q", "--query", "-cmd"):
+        if word in ("-c", "-e", "--command", "--execute", "-q", "-Q", "--query", "-cmd", "-execute"):
             texts.append(follows)
         elif re.match(r"--(?:command|execute|query)=", word):
             texts.append(word.partition("=")[2])
@@ -37,6 +37,10 @@ def _sql_client(shell: Shell, command: Command) -> str:
             texts.append(word[2:])
     if command.name in ("sqlite3", "duckdb", "bq"):
         texts.extend(plain_words(words)[1:])
+    for index, word in enumerate(words[:-1]):
+        if word in ("-f", "--file", "-i"):
+            known = shell.around.written.get(shell.path(words[index + 1]))
+            texts.append(known if known is not None else "")
     if command.stdin is not None and not taint(command.stdin):
         texts.append(command.stdin)
     for text in texts:
@@ -53,10 +57,17 @@ def _sql_client(shell: Shell, command: Command) -> str:
     return OUTPUT
 
 
+def _warehouse(shell: Shell, command: Command) -> str | None:
+    """bq: whole tables and datasets removed; otherwise SQL."""
+    if "rm" in command.argv[1:3]:
+        shell.reading.add("cloud.destructive", service="bq", operation="rm")
+    return _sql_client(shell, command)
+
+
 def _store_client(shell: Shell, command: Command) -> str:
     text = " ".join([*command.argv[1:], command.stdin or ""])
     if re.search(
-        r"\b(?:FLUSHALL|FLUSHDB|SHUTDOWN|dropDatabase|deleteMany\(\s*\{\s*\}|\.drop\(|DEBUG\s+SEGFAULT)",
+        r"\b(?:FLUSHALL|FLUSHDB|SHUTDOWN|dropDatabase|(?:deleteMany|remove)\(\s*\{\s*\}|\.drop\(|DEBUG\s+SEGFAULT)",
         text,
         re.IGNORECASE,
     ):
@@ -71,6 +82,10 @@ def _store_client(shell: Shell, command: Command) -> str:
 
 
 COMMANDS: Families = families(
-    (_sql_client, "psql mysql mariadb sqlite3 sqlcmd sqlplus snowsql bq clickhouse-client duckdb pgcli mycli"),
+    (
+        _sql_client,
+        "psql mysql mariadb sqlite3 sqlcmd sqlplus snowsql clickhouse-client duckdb pgcli mycli influx wrangler",
+    ),
+    (_warehouse, "bq"),
     (_store_client, "redis-cli valkey-cli mongo mongosh dropdb dropuser mysqladmin cqlsh"),
 )

@@ -21,22 +21,31 @@ def _protected(shell: Shell, ref: str) -> bool:
 
 def _git(shell: Shell, command: Command) -> str:
     words = command.argv[1:]
+    directory = ""
     while words and words[0].startswith("-"):
-        if (
-            words[0] == "-c"
-            and len(words) > 1
-            and re.match(r"(?:core\.(?:sshCommand|pager|editor|hooksPath|fsmonitor)|alias\.\w+)=", words[1], re.I)
-        ):
-            value = words[1].partition("=")[2]
-            shell.nested(value.lstrip("!"))
-        if words[0] == "-C" and len(words) > 1:
-            words = words[2:]
-            continue
-        words = words[2:] if words[0] in ("-c", "--git-dir", "--work-tree") and "=" not in words[0] else words[1:]
+        option, attached, value = words[0].partition("=")
+        follows = words[1] if len(words) > 1 else ""
+        if option == "-c" and _RUN_SETTINGS.match(follows):
+            shell.nested(follows.partition("=")[2].lstrip("!"))
+        if option in ("-C", "--work-tree"):
+            directory = value if attached else follows
+        words = words[2:] if option in _VALUED and not attached else words[1:]
     if not words:
         return OUTPUT
     verb, rest = words[0], words[1:]
     plain = plain_words(rest, "mbo")
+    _run_by_options(shell, rest)
+    outside = directory and not taint(directory) and not shell.around.places.in_workspace(shell.path(directory))
+    if (
+        outside
+        and verb in ("clean", "checkout", "reset", "rm", "restore")
+        and {"-f", "--force", "--hard"}
+        & {
+            *rest,
+            *("-f" for w in rest if re.match(r"-[a-zA-Z]*f", w)),
+        }
+    ):
+        shell.reading.add("shell.destructive", command=f"git_{verb}", object=shell.path(directory))
     if verb in ("checkout", "switch"):
         targets = [w for w in plain if not taint(w)]
         if targets:
@@ -49,29 +58,64 @@ def _git(shell: Shell, command: Command) -> str:
         if not shell.around.places.in_workspace(shell.around.cwd):
             shell.reading.add("shell.destructive", command="git_clean", object=shell.around.cwd)
     elif verb == "branch" and any(w in ("-D", "-d", "--delete", "-f", "--force", "-M") for w in rest):
-        if (any(_protected(shell, w) for w in plain[:1]) and not {"-f", "--force"} & set(rest)) or (
-            {"-D", "--delete", "-d"} & set(rest) and any(_protected(shell, w) for w in plain)
-        ):
+        moved = plain[-1:] if {"-M", "--move"} & set(rest) else plain[:1]
+        if any(_protected(shell, w) for w in (plain if {"-D", "--delete", "-d"} & set(rest) else moved)):
             shell.reading.add("git.history_rewrite")
+    elif verb in ("rm", "worktree") and plain:
+        for word in plain if verb == "rm" else plain[1:2] if plain[0] == "remove" and "--force" in rest else []:
+            if word.startswith("/"):
+                judge_deletion(shell, word, True, f"git_{verb}")
     elif (verb == "update-ref" and any(_protected(shell, w) for w in plain)) or (
         verb == "reflog" and plain[:1] in (["expire"], ["delete"]) and re.search(r"now|all", " ".join(rest))
     ):
         shell.reading.add("git.history_rewrite")
     elif verb == "config":
-        text = " ".join(plain)
-        if re.match(
-            r"(?:core\.(?:hooksPath|sshCommand|fsmonitor)|alias\.\w+\s+!|credential\.helper\s+!)", text, re.IGNORECASE
-        ):
-            shell.reading.add("shell.persistence", command="git_config")
+        if len(plain) > 1 and _RUN_SETTINGS.match(f"{plain[0]}={plain[1]}"):
+            _set_to_run(shell, plain[0].lower(), " ".join(plain[1:]))
     elif verb == "remote" and plain[:1] in (["add"], ["set-url"]) and len(plain) > 2:
         shell.around.variables[f"_remote_{plain[1]}"] = plain[2]
-    elif verb in ("clone",) and any("ext::" in w for w in rest):
+    elif verb in ("clone", "fetch", "pull", "ls-remote") and any("ext::" in w for w in rest):
         shell.reading.add("shell.remote_code")
-    elif (verb == "submodule" and plain[:1] == ["foreach"]) or (
-        verb in ("rebase", "bisect") and ("--exec" in rest or "-x" in rest or plain[:1] == ["run"])
-    ):
+    elif verb == "submodule" and plain[:1] == ["foreach"]:
         shell.nested(" ".join(plain[1:]))
+    elif verb == "bisect" and rest[:1] == ["run"] and len(rest) > 1:
+        shell.run(Command(list(rest[1:])))
     return OUTPUT
+
+
+_VALUED = frozenset({"-c", "-C", "--git-dir", "--work-tree", "--namespace", "--exec-path", "--super-prefix"})
+_RUN_SETTINGS = re.compile(
+    r"(?:core\.(?:sshCommand|pager|editor|hooksPath|fsmonitor|askPass|gitProxy)|alias\.[\w\-]+|(?:diff|sequence|pager|credential|"
+    r"merge|filter|difftool|mergetool|gpg|uploadpack|trailer|interactive)\.(?:.*\.)?(?:external|editor|helper|clean|smudge|process|"
+    r"driver|cmd|program|command|textconv|log|diff|show|packObjectsHook|diffFilter))=",
+    re.IGNORECASE,
+)
+"""Settings whose value git hands to a shell."""
+_RUN_OPTIONS = re.compile(
+    r"(?:-x|--exec|--extcmd|--upload-pack|--receive-pack|--open-files-in-pager|--(?:tree|index|msg|commit|env|parent)-filter|-u|-O)\Z"
+)
+
+
+def _run_by_options(shell: Shell, words: Sequence[str]) -> None:
+    """Options that name a program for git to run; most often it is none that does harm."""
+    for index, word in enumerate(words):
+        option, attached, value = word.partition("=")
+        if not attached and re.match(r"-O.", word):
+            option, value, attached = "-O", word[2:], "="
+        if _RUN_OPTIONS.match(option):
+            line = value if attached else (words[index + 1] if index + 1 < len(words) else "")
+            if " " in line and not taint(line):
+                shell.nested(line)
+
+
+def _set_to_run(shell: Shell, setting: str, value: str) -> None:
+    """A setting stays: one that leads to hooks or a shell is a way to come back."""
+    if re.match(r"core\.(?:hookspath|sshcommand|fsmonitor)", setting) or (
+        value.startswith("!") and setting.startswith(("alias.", "credential."))
+    ):
+        shell.reading.add("shell.persistence", command="git_config")
+    elif value.startswith("!") or " " in value:
+        shell.nested(value.lstrip("!"))
 
 
 def _push(shell: Shell, rest: Sequence[str]) -> None:

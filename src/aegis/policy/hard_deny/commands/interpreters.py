@@ -8,10 +8,25 @@ from collections.abc import Sequence
 from aegis.policy.hard_deny.commands import code
 from aegis.policy.hard_deny.commands.decoding import base64_command
 from aegis.policy.hard_deny.commands.transfer import install
-from aegis.policy.hard_deny.shell.argv import INTERPRETERS, plain_words
+from aegis.policy.hard_deny.shell.argv import INTERPRETERS, STDIN, plain_words
+from aegis.policy.hard_deny.shell.effects import judge_write
 from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Shell
 from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, taint
+
+_FLAGS = {
+    "python": "c",
+    "pypy": "c",
+    "perl": "eE",
+    "ruby": "e",
+    "node": "ep",
+    "nodejs": "ep",
+    "php": "r",
+    "osascript": "e",
+    "expect": "c",
+    "deno": "",
+}
+"""The letters whose value is a program."""
 
 
 def judge_program(shell: Shell, command: Command) -> str:
@@ -19,20 +34,7 @@ def judge_program(shell: Shell, command: Command) -> str:
     language = name[1] if name is not None else command.name
     words = command.argv[1:]
     modules: list[str] = []
-    flags = {
-        "python": "c",
-        "pypy": "c",
-        "perl": "eE",
-        "ruby": "e",
-        "node": "ep",
-        "nodejs": "ep",
-        "php": "r",
-        "lua": "e",
-        "osascript": "e",
-        "Rscript": "e",
-        "bun": "e",
-        "deno": "",
-    }.get(language, "e")
+    flags = _FLAGS.get(language, "e")
     ran = False
     for index, word in enumerate(words):
         follows = words[index + 1] if index + 1 < len(words) else ""
@@ -40,10 +42,14 @@ def judge_program(shell: Shell, command: Command) -> str:
             modules.append(word[2:])
         if word in ("-m",) and language in ("python", "pypy"):
             return _module(shell, command, words[index + 1 :])
-        if word in ("--eval", "--print", "eval") or (
+        if word in ("--eval", "--print", "eval", "-eval", "--execute") or (
             re.fullmatch(r"-[a-zA-Z0-9]+", word) and word[-1] in flags and language != "deno"
         ):
             _code(shell, language, follows, modules)
+            ran = True
+            break
+        if (attached := re.match(r"--(?:eval|print|execute)=(.*)", word, re.DOTALL)) is not None:
+            _code(shell, language, attached[1], modules)
             ran = True
             break
         if re.match(r"-c.", word) and "c" in flags and not word.startswith("--"):
@@ -51,9 +57,12 @@ def judge_program(shell: Shell, command: Command) -> str:
             ran = True
             break
     if ran:
+        if language in ("perl", "ruby") and any(re.match(r"-[pnalw0-9]*i", w) for w in words):
+            for word in plain_words(words, "eEMIrF"):
+                judge_write(shell, word, language)
         return taint(command.stdin) or OUTPUT
     files = plain_words(words, "WX")
-    if not files or files[0] in ("-", "/dev/stdin"):
+    if not files or files[0] in STDIN:
         if NETWORK in taint(command.stdin):
             shell.reading.add("shell.remote_code")
         elif DECODED in taint(command.stdin):

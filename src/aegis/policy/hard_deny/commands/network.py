@@ -6,8 +6,7 @@ import itertools
 import re
 from collections.abc import Sequence
 
-from aegis.policy.hard_deny import kubectl, places, urls
-from aegis.policy.hard_deny.shell.argv import plain_words
+from aegis.policy.hard_deny import kubectl, urls
 from aegis.policy.hard_deny.shell.effects import is_sensitive_upload, judge_write
 from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
@@ -166,23 +165,33 @@ def _remote(shell: Shell, command: Command) -> str:
         shell.reading.add("shell.exfiltration")
     if any("ProxyCommand=" in w for w in words):
         shell.nested(next(w for w in words if "ProxyCommand=" in w).partition("ProxyCommand=")[2])
-    if any("LocalCommand=" in w for w in words):
-        shell.nested(next(w for w in words if "LocalCommand=" in w).partition("LocalCommand=")[2])
-    plain = plain_words(words, "bcDEeFIiJLlmOopQRSWw")
+    for word in words:
+        if (local := re.match(r"(?:-o)?LocalCommand=(.*)", word, re.DOTALL)) is not None:
+            shell.nested(local[1])
+    plain = _behind_host(words)
     inner = plain[1:]
     if inner:
-        before = shell.around.places, shell.around.cwd
-        shell.around.places = places.Places("/home/remote")
-        shell.around.cwd = "/home/remote"
         seen = list(shell.reading.findings)
-        shell.nested(" ".join(inner))
+        with shell.elsewhere("/home/remote"):
+            shell.nested(" ".join(inner))
         shell.reading.findings[:] = [
             f for f in shell.reading.findings if f in seen or f[0] != "shell.outside_workspace"
         ]  # there is no workspace there
-        shell.around.places, shell.around.cwd = before
     elif command.stdin is not None and plain:
         shell.run_text(command.stdin)
     return NETWORK
+
+
+def _behind_host(words: Sequence[str]) -> list[str]:
+    """The host and the words behind it, which are no longer ssh's own."""
+    at = 0
+    while at < len(words) and words[at].startswith("-"):
+        at += 2 if len(words[at]) == 2 and words[at][1] in "bcDEeFIiJLlmOopQRSWw" else 1
+    rest = list(words[at:])
+    while len(rest) > 1 and rest[1].startswith("-"):
+        cut = 3 if len(rest[1]) == 2 and rest[1][1] in "bcDEeFIiJLlmOopQRSWw" else 2
+        rest = [rest[0], *rest[cut:]]
+    return rest
 
 
 COMMANDS: Families = families(

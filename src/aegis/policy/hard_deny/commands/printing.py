@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -35,18 +36,10 @@ def _read(shell: Shell, command: Command) -> str:
 def _search(shell: Shell, command: Command) -> str:
     """grep, sed, awk, jq: the first word is a pattern or a program."""
     words = plain_words(command.argv[1:], "efmABCdF")
-    if command.name in ("sed", "awk", "gawk", "mawk", "nawk"):
-        program = words[0] if words else ""
-        for text in [program, *(w for w in command.argv[1:] if w.startswith("BEGIN"))]:
-            for called in re.findall(
-                r"(?:system\s*\(\s*|\|\s*)\"((?:\\.|[^\"\\])*)\"|\"((?:\\.|[^\"\\])*)\"\s*\|", text
-            ):
-                shell.run_text(next(filter(None, called), "").replace('\\"', '"'))
-            if "/inet/tcp" in text:
-                shell.reading.add("shell.reverse_shell")
-        if command.name == "sed" and any(w.startswith(("-i", "--in-place")) for w in command.argv[1:]):
-            for word in words[1:]:
-                judge_write(shell, word, "sed")
+    if command.name.endswith("awk"):
+        _awk(shell, command)
+    elif command.name in ("sed", "gsed"):
+        _sed(shell, command.argv[1:], words)
     for word in words[1:]:
         path = shell.path(word)
         if places.is_secret(path):
@@ -54,6 +47,49 @@ def _search(shell: Shell, command: Command) -> str:
         if shell.printed_by_reading(path) == SECRET:
             return SECRET
     return taint(command.stdin) or OUTPUT
+
+
+_AWK_RUNS = (
+    re.compile(r"(?:system\s*\(\s*|\|&?\s*)\"((?:\\.|[^\"\\])*)\""),
+    re.compile(r"\"((?:\\.|[^\"\\])*)\"\s*\|"),
+)
+
+
+def _awk(shell: Shell, command: Command) -> None:
+    """awk: what it hands to system() and to pipes, with `-v` variables and neighbouring strings put together."""
+    given = dict(
+        follows.split("=", 1)
+        for option, follows in itertools.pairwise(command.argv)
+        if option == "-v" and "=" in follows
+    )
+    for program in command.argv[1:]:
+        text = program
+        for name, value in given.items():
+            text = re.sub(rf"(?<![$\w\"]){re.escape(name)}\b", '"' + re.sub(r"[\\\"]", "", value) + '"', text)
+        text = re.sub(r'(?<=[^\s,(])"\s+"(?=[^\s)])|(?<=\w)"\s*"(?=\s)', "", text)
+        text = re.sub(r'"\s*\$\d+', lambda _: " " + (command.stdin or UNKNOWN).strip()[:256] + '"', text)
+        for pattern in _AWK_RUNS:
+            for called in pattern.findall(text):
+                shell.run_text(called.replace('\\"', '"'))
+        if "/inet/tcp" in text:
+            shell.reading.add("shell.reverse_shell")
+
+
+def _sed(shell: Shell, given: Sequence[str], words: Sequence[str]) -> None:
+    """sed: files edited in place, files written with `w`, lines run with `e`."""
+    if any(w.startswith(("-i", "--in-place")) for w in given):
+        for word in words[1:]:
+            judge_write(shell, word, "sed")
+    scripts = [follows for option, follows in itertools.pairwise(given) if option in ("-e", "--expression")]
+    for script in scripts or words[:1]:
+        for line in re.split(r"[;\n]", script):
+            if (runs := re.match(r"\s*(?:\d+|\$|/[^/]*/)?\s*e\s+(.+)", line)) is not None:
+                shell.run_text(runs[1])
+            if (writes := re.search(r"(?:^|[\d$/}\s])w\s*(/\S+)$", line)) is not None:
+                judge_write(shell, writes[1], "sed")
+        changed = re.match(r"\s*(?:\d+|\$)?s(\W)((?:\\.|(?!\1).)*)\1((?:\\.|(?!\1).)*)\1[gip\d]*e[gip\d]*\s*$", script)
+        if changed is not None:
+            shell.run_text(changed[3].replace("\\" + changed[1], changed[1]))
 
 
 def _filter(shell: Shell, command: Command) -> str:

@@ -6,6 +6,7 @@ import re
 
 from aegis.policy.hard_deny.commands.tracks import judge_tracks
 from aegis.policy.hard_deny.shell.argv import SHELLS, STDIN, plain_words
+from aegis.policy.hard_deny.shell.effects import judge_write
 from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
 from aegis.policy.hard_deny.shell.words import NETWORK, OUTPUT, SECRET, UNKNOWN, taint
@@ -111,13 +112,22 @@ def _read_builtin(shell: Shell, command: Command) -> str:
 
 
 def _editor(shell: Shell, command: Command) -> str:
-    """vim -c '!command'."""
-    for word in command.argv[1:]:
-        escape = re.search(r"^[-+c:]*:?\s*!(.*)", word, re.DOTALL)
-        if escape is not None:
+    """vim -c '!command', ed's `!` lines, gdb -ex 'shell command'."""
+    lines = [*command.argv[1:], *(command.stdin or "").splitlines()]
+    for word in lines:
+        escape = _ESCAPE.match(word)
+        if escape is not None and not taint(escape[1]):
             shell.nested(escape[1])
+        for called in re.findall(r"(?:system(?:list)?|os\.execute|jobstart)\(\s*[\"']([^\"']*)", word):
+            shell.nested(called)
+    if command.name in ("ed", "ex") and re.search(r"^(?:w|wq|x)\b", command.stdin or "", re.MULTILINE):
+        for word in plain_words(command.argv[1:], "p"):
+            judge_write(shell, word, command.name)
     return OUTPUT
 
+
+_ESCAPE = re.compile(r"[-+c:]*:?\s*(?:sil(?:ent)?!?\s+|noautocmd\s+)*(?:!|shell\s|platform shell\s)(.*)", re.DOTALL)
+"""What editors and debuggers hand to a shell."""
 
 COMMANDS: Families = families(
     (_shell, " ".join(SHELLS)),
@@ -128,5 +138,5 @@ COMMANDS: Families = families(
     (_cd, "cd pushd"),
     (_set_builtin, "set"),
     (_read_builtin, "read mapfile readarray"),
-    (_editor, "vim vi nvim ex ed view"),
+    (_editor, "vim vi nvim ex ed view gdb lldb"),
 )

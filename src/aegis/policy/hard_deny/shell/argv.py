@@ -9,7 +9,9 @@ STDIN = frozenset({"-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 """Words that stand for standard input."""
 SHELLS = frozenset("sh bash zsh dash ksh ash fish rbash csh tcsh".split())
 
-INTERPRETERS = re.compile(r"(python|pypy|perl|ruby|node|nodejs|deno|bun|php|lua|tclsh|osascript|Rscript)[\d.]*\Z")
+INTERPRETERS = re.compile(
+    r"(python|pypy|perl|ruby|node|nodejs|deno|bun|php|luajit|lua|tclsh|expect|osascript|Rscript|julia|groovy|scala|elixir|erl|ghc|jshell|emacs)[\d.]*\Z"
+)
 
 RECURSIVE = re.compile(r"-[a-zA-Z]*[rR]|--recursive\Z|--no-preserve-root\Z|-Recurse\Z", re.IGNORECASE)
 

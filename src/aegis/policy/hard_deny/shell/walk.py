@@ -7,7 +7,8 @@ searched for or committed are no commands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import tree_sitter
@@ -111,6 +112,16 @@ class Shell(Session):
         elif text and text.strip(OUTPUT):
             return self.nested(text, stdin, given)
         return OUTPUT
+
+    @contextmanager
+    def elsewhere(self, root: str) -> Iterator[None]:
+        """What is walked meanwhile runs on another machine or in a container, in the directory `root` there."""
+        before = self.around.places, self.around.cwd
+        self.around.places, self.around.cwd = places.Places(root), root
+        try:
+            yield
+        finally:
+            self.around.places, self.around.cwd = before
 
     def _windows(self, text: str) -> None:
         encoded = windows.judge(text, self.reading)

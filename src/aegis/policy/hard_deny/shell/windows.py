@@ -11,7 +11,7 @@ from aegis.policy.hard_deny.shell.session import Reading
 DEPTH = 6
 """Encoded commands within encoded commands."""
 _LIKELY = re.compile(
-    r"\b(?:Remove-Item|Format-Volume|Clear-Disk|Invoke-Expression|iex|Clear-EventLog|Stop-Computer|Restart-Computer)\b|"
+    r"\b(?:Remove-Item|Format-Volume|Clear-Disk|Invoke-Expression|iex|Clear-EventLog|Stop-Computer|Restart-Computer|scriptblock)\b|"
     r"^\s*(?:del|erase|rd|rmdir|format|vssadmin|wevtutil|reg|bcdedit|powershell|pwsh|cmd)(?:\.exe)?\s",
     re.IGNORECASE,
 )
@@ -22,7 +22,7 @@ _OUTSIDE = (
 _RULES = (
     (
         "shell.destructive",
-        rf"\b(?:Remove-Item|ri|rmdir|rm|del|rd|erase)\b(?=[^|;&]*(?:-Recurse|-r\b|/s\b))[^|;&]*\s{_OUTSIDE}",
+        rf"\b(?:Remove-Item|ri|rmdir|rm|del|rd|erase)\b(?=[^|;&]*(?:-Rec\w*|-r\b|/s\b))(?:[^|;&]*\s)(?!/[sqfa](?:[:\s]|$)){_OUTSIDE}",
     ),
     (
         "shell.destructive",
@@ -41,6 +41,14 @@ _RULES = (
         r"(?:\b(?:iex|Invoke-Expression)\b.*(?:DownloadString|iwr|irm|Invoke-WebRequest|Invoke-RestMethod|https?:)|"
         r"(?:iwr|irm|Invoke-WebRequest|Invoke-RestMethod|DownloadString)\b.*\|\s*(?:iex|Invoke-Expression)\b|"
         r"\bmshta(?:\.exe)?\s+https?:|\bregsvr32\b.*/i:https?:|\bcertutil\b.*-urlcache.*https?:)",
+    ),
+    (
+        "shell.destructive",
+        rf"\b(?:Get-ChildItem|gci|dir|ls)\b(?=[^|]*\s{_OUTSIDE})[^|]*\|[^;]*\b(?:Remove-Item|ri|rm|del)\b",
+    ),
+    (
+        "shell.remote_code",
+        r"scriptblock\]::Create\b.*(?:irm|iwr|Invoke-|DownloadString)|\bbitsadmin\b.*/transfer.*https?:",
     ),
     ("shell.cover_tracks", r"\bClear-EventLog\b|\bwevtutil(?:\.exe)?\s+cl\b|\bClear-History\b"),
     ("shell.denial_of_service", r"\b(?:Stop-Computer|Restart-Computer)\b"),

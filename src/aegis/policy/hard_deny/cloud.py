@@ -44,7 +44,7 @@ _ANYONE = re.compile(
 )
 _PUBLIC = re.compile(
     r"public-read(?:-write)?|authenticated-read|--publicly-accessible\b|"
-    r"\bPubliclyAccessible[\"']?\s*[:=]\s*true|--group-names[= ]all\b|"
+    r"--values-to-add[= ][\"']?all\b|\bPubliclyAccessible[\"']?\s*[:=]\s*true|--group-names[= ]all\b|"
     r"\"?Group(?:Names)?\"?\s*[:=]\s*\[?\s*\"?all\b|[\"']?auth-?type[\"']?\s*[:= ]\s*[\"']?NONE\b|http://acs\.amazonaws\.com/groups/global/\w+|"
     r"(?:BlockPublicAcls|BlockPublicPolicy|RestrictPublicBuckets|IgnorePublicAcls)[\"']?\s*[:=]\s*false|"
     r"--public-access[= ](?:blob|container)|--allow-blob-public-access[= ]true|--public-network-access[= ]enabled|"
@@ -52,7 +52,7 @@ _PUBLIC = re.compile(
     r"][\"']?(?:\*|internet|any|0\.0\.0\.0)",
     re.IGNORECASE,
 )
-_WEB_ONLY = re.compile(r"(?:--port[= ](?:443|80)\b)(?!\s*-)|FromPort[\"']?\s*[:=]\s*(?:443|80)\b")
+_WEB_ONLY = re.compile(r"(?:--port[= ](?:443|80)\b)(?!-)|FromPort[\"']?\s*[:=]\s*(?:443|80)\b")
 
 
 def judge_words(argv: Sequence[str], workspace: str = "") -> list[Found]:
@@ -62,7 +62,7 @@ def judge_words(argv: Sequence[str], workspace: str = "") -> list[Found]:
     if any(w in ("--dry-run", "--dryrun", "--what-if", "--help", "help", "--generate-cli-skeleton") for w in words):
         return []
     match tool:
-        case "aws":
+        case "aws" | "aws2":
             return _aws_words(words)
         case "gcloud":
             return _gcloud(words)
@@ -111,7 +111,8 @@ def _options(words: Sequence[str]) -> tuple[list[str], str]:
 
 _GLOBALS = frozenset(
     "--profile --region --output --query --endpoint-url --project --account --format --subscription -o -g --zone "
-    "--location --cli-input-json --color -C".split()
+    "--location --cli-input-json --color -C --cli-connect-timeout --cli-read-timeout --ca-bundle --cli-binary-format "
+    "--page-size --max-items --impersonate-service-account --billing-project --verbosity --configuration".split()
 )
 
 
@@ -138,7 +139,7 @@ def _aws_s3(operation: str, words: Sequence[str], text: str) -> list[Found]:
     if (
         operation == "sync"
         and "--delete" in words
-        and words[-1].startswith("s3://") | (targets.count("s3://") > 1)
+        and [w for w in words if not w.startswith("-")][-1].startswith("s3://")
         and not spared
     ):
         found.append((DESTROYS, {"service": "s3", "operation": "sync"}))
@@ -150,6 +151,7 @@ def _aws_s3(operation: str, words: Sequence[str], text: str) -> list[Found]:
 def _aws(service: str, operation: str, text: str) -> list[Found]:
     """`operation` in kebab case, `text` everything that was given with it."""
     values = {"service": service, "operation": operation}
+    text = text.replace('\\"', '"')
     if _EMPOWERS.match(operation) and service in (
         "iam",
         "kms",
@@ -193,7 +195,8 @@ def _aws(service: str, operation: str, text: str) -> list[Found]:
         r"Status[\"']?[:=]\s*[\"']?(?:Suspended|Disabled)|--no-deletion-protection|DeletionProtection[\"']?\s*[:=]\s*false|"
         r"--backup-retention-period[= ]0\b|BackupRetentionPeriod[\"']?\s*[:=]\s*0\b|"
         r"--no-enable-log-file-validation|--no-is-multi-region-trail|"
-        r"\"Expiration\"|--no-enable\b|--no-block",
+        r"\"Expiration\"|--no-enable\b|--no-block|PointInTimeRecoveryEnabled[\"']?\s*[=:]\s*false|"
+        r"--event-selectors[= ]\[\]",
         text,
     )
     if weakened and re.match(r"(?:put|modify|update|set)", operation):
@@ -239,6 +242,10 @@ def _gcloud(words: Sequence[str]) -> list[Found]:
         "set",
     }:
         found.append((EXPOSES, values))
+    if {"firewall-rules", "create"} <= verbs and not re.search(
+        r"--source-|egress|--allow[= ](?:tcp:)?(?:443|80)(?:,(?:tcp:)?(?:443|80))*(?:\s|$)", text, re.IGNORECASE
+    ):
+        found.append((EXPOSES, values))  # without sources a rule lets everyone in
     if verbs & {
         "delete",
         "destroy",
@@ -309,6 +316,10 @@ def _az(words: Sequence[str]) -> list[Found]:
         and not _is_spared(text)
     ):
         found.append((DESTROYS, values))
+    if re.search(r"^rest\b.*--method[= ]delete|--mode[= ]complete\b", text, re.IGNORECASE) and not _is_spared(text):
+        found.append((DESTROYS, values))
+    if verb == "open-port" and re.search(r"--port[= ][\"']?(?:\*|22\b|3389\b|0-)", text):
+        found.append((EXPOSES, values))
     if verb in ("deallocate", "stop") and mentions_production(text):
         found.append((DESTROYS, values))
     return found
@@ -318,11 +329,14 @@ def _stacks(tool: str, words: Sequence[str], workspace: str) -> list[Found]:
     text = " ".join(words)
     plain = [w for w in words if not w.startswith("-")]
     verb = plain[0] if plain else ""
-    if verb in ("run-all",) and len(plain) > 1:
+    if verb in ("run-all", "run") and len(plain) > 1:
         verb = plain[1]
+    verb = verb.removesuffix("-all")
     values = {"service": tool, "operation": verb}
     production = mentions_production(text) or mentions_production(workspace)
     spared = (_is_spared(text) or is_expendable(workspace)) and not production
+    if verb == "plan" and re.search(r"(?:^|\s)--?destroy\b", text) and "-out" in text and not spared:
+        return [(DESTROYS, values)]
     if verb == "plan" or verb == "preview" or "preview" in plain[:1]:
         return []
     if (verb in ("destroy", "remove") or "-destroy" in words or "--destroy" in words) and not spared:

@@ -19,7 +19,7 @@ _READS = frozenset(
 )
 _CHANGES = frozenset(
     "apply create replace patch edit set scale autoscale rollout label annotate expose run delete debug cp "
-    "cordon uncordon drain taint "
+    "cordon uncordon drain taint rsh "
     "certificate update post put restart deletecollection remove destroy evict exec attach rollback install "
     "upgrade uninstall".split()
 )
@@ -39,33 +39,54 @@ _VALUED = frozenset(
     "--grace-period --timeout --replicas --image --type -p --patch --overrides --token --as --as-group -k "
     "--kustomize --server -s "
     "--kube-context --set --values --version --tail --since --cascade --raw --clusterrole --serviceaccount "
-    "--role --group".split()
+    "--role --group -v --v --request-timeout --client-key --client-certificate --certificate-authority "
+    "--cache-dir --as-uid --tls-server-name --password --username --profile --burst --qps --log-file "
+    "--stderrthreshold --vmodule".split()
 )
 
 
-def judge_words(argv: Sequence[str], stdin: str | None, protected: frozenset[str], namespace: str = "") -> list[Found]:
-    """Findings of a kubectl, oc, k or helm command line."""
+def judge_words(
+    argv: Sequence[str], stdin: str | None, protected: frozenset[str], namespace: str = "", context: str = ""
+) -> list[Found]:
+    """Findings of a kubectl, oc, k or helm command line; `namespace` and `context` are those chosen before."""
     tool = argv[0].rsplit("/", 1)[-1]
     words = list(argv[1:])
-    if tool in ("k3s", "microk8s") and words[:1] == ["kubectl"]:
-        words = words[1:]
+    if tool in ("k3s", "microk8s", "minikube", "k0s", "rancher"):
+        if words[:1] != ["kubectl"]:
+            return []
+        words = words[2:] if words[1:2] == ["--"] else words[1:]
     options, plain = _parsed(words)
     if not plain and "--raw" not in options:
         return []
     if any(w.startswith("--dry-run") and not w.endswith("=none") for w in words):
         return []
+    if tool not in ("helm", "kubens", "kubectx", "kustomize"):
+        plain = _from_verb(plain)
     verb = plain[0].lower() if plain else "get"
     where = options.get("-n") or options.get("--namespace") or namespace
-    elsewhere = options.get("--context") or options.get("--kube-context") or options.get("--cluster") or ""
-    in_production = is_protected(where, protected) or is_protected(elsewhere, protected)
+    elsewhere = [options.get(o, "") for o in ("--context", "--kube-context", "--cluster", "--kubeconfig")]
+    in_production = any(
+        is_protected(w, protected) for w in (where, *(filter(None, elsewhere) if any(elsewhere) else (context,)))
+    )
     if tool == "helm":
         changes = verb in ("uninstall", "delete", "del", "un", "upgrade", "install", "rollback")
+        values = [w for o, w in options.items() if o in ("-f", "--values")]
+        in_production = in_production or any(is_protected(re.sub(r"\.ya?ml$", "", v), protected) for v in values)
         return [_denied(verb, "release")] if changes and in_production else []
     if tool in ("kubens", "kubectx", "kustomize"):
         return []
     if "--raw" in options and verb not in ("get",):
         return judge_path("DELETE" if verb == "delete" else "POST", options["--raw"], protected)
     return list(_judge_verb(verb, plain[1:], options, words, stdin, in_production, protected))
+
+
+def _from_verb(plain: Sequence[str]) -> list[str]:
+    """The words from the verb on: before it stand values of options nobody listed, and plugins' own words."""
+    known = _READS | _CHANGES | {"adm", "new-app", "policy"}
+    if plain and plain[0].lower() in known:
+        return list(plain)
+    at = next((i for i, w in enumerate(plain[:3]) if w.lower() in _CHANGES), 0)
+    return list(plain[at:])
 
 
 def _judge_verb(
@@ -77,11 +98,15 @@ def _judge_verb(
     in_production: bool,
     protected: frozenset[str],
 ) -> Iterator[Found]:
-    everywhere = "-A" in words or "--all-namespaces" in words
+    everywhere = any(re.fullmatch(r"(?:-A|--all-namespaces)(?:=true)?", w) for w in words)
     files = options.get("-f") or options.get("--filename") or options.get("-k") or ""
     if verb == "rollout" and plain[:1] in (["status"], ["history"]):
         return
-    if verb in ("exec", "attach", "debug"):
+    if verb == "debug" and any(w.startswith(("node/", "nodes/")) for w in plain):
+        yield "k8s.cluster", {"verb": verb, "kind": "node"}
+    if verb == "auth" and plain[:1] == ["reconcile"] and in_production:
+        yield _denied(verb, "role")
+    if verb in ("exec", "attach", "debug", "rsh"):
         if in_production:
             yield "k8s.exec", {}
         return
@@ -103,6 +128,8 @@ def _judge_verb(
         names = [n for _, n in kinds if n]
         if "--all" in words or in_production or not names or any(_guarded(n, protected) for n in names):
             yield "k8s.delete_namespace", {"verb": verb}
+    elif any(k in _NAMESPACE_KINDS and is_protected(n, protected) for k, n in kinds):
+        yield _denied(verb, "namespace")
     if any(k in _CLUSTER_KINDS for k, _ in kinds) and verb not in ("label", "annotate"):
         yield "k8s.cluster", {"verb": verb, "kind": kinds[0][0]}
     if everywhere:

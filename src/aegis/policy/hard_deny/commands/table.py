@@ -19,6 +19,7 @@ from aegis.policy.hard_deny.commands import (
     interpreters,
     machine,
     network,
+    operations,
     printing,
     shells,
     tracks,
@@ -139,6 +140,7 @@ _KNOWN = (
     databases,
     clusters,
     git,
+    operations,
     carried,
 )
 TABLE: Mapping[str, Family] = MappingProxyType({n: f for module in _KNOWN for n, f in module.COMMANDS.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import posixpath
 import re
 import unicodedata
@@ -21,6 +22,13 @@ _DRIVE = re.compile(r"[A-Za-z]:(?:[\\/]|$)")
 _SYSTEM = re.compile(
     r"^/(?:etc|proc|sys|dev|boot|root|var/run|run|var/lib|var/log|var/spool|usr|bin|sbin|lib\w*)(?:/|$)"
 )
+_WRAPPERS = re.compile(
+    r"(?:php|phar|zip|jar|data|expect|glob|gopher|dict|ogg|rar|compress\.\w+|netdoc|view-source|ftp|smb|ldap):", re.I
+)
+"""Schemes that a file function of some language opens."""
+_PARENT = re.compile(r"[\s\x00-\x20\x7f]*\.\.(?:[\s\x00-\x20\x7f\ufffd]*|;.*)")
+"""What a server may take for `..` once it has thrown away what it doesn't know."""
+_WIDE_ESCAPE = re.compile(r"%u([0-9a-fA-F]{4})")
 _DOUBLED = re.compile(r"\.{4,}/{2,}|\.\./?\.\./{2,}")
 
 
@@ -36,8 +44,13 @@ def judge(text: str, workspace: str | None) -> str | None:
 
 
 def _readings(text: str) -> list[str]:
-    readings = [text]
-    current = text
+    bare = text.strip().strip("\"'`").strip()
+    readings = [text, bare] if bare != text else [text]
+    current = _WIDE_ESCAPE.sub(lambda m: chr(int(m[1], 16)), text)
+    if "&#" in current or "&period;" in current or "&sol;" in current:
+        current = html.unescape(current)
+    if current != text:
+        readings.append(current)
     for _ in range(DECODINGS):
         if "%" not in current:
             break
@@ -66,7 +79,12 @@ def _judge_plain(path: str, workspace: str | None) -> str | None:
             return TRAVERSAL
         return None
     path = path.replace("\\", "/")
-    if re.match(r"~|\$\{?(?:HOME|USERPROFILE)\b|%(?:HOME|USERPROFILE|APPDATA)", path, re.IGNORECASE):
+    if _WRAPPERS.match(path) and "/" in path:
+        return TRAVERSAL
+    path = "/".join(".." if _PARENT.fullmatch(part) else part for part in path.split("/"))
+    if re.match(
+        r"~[\w+\-]*(?:/|$)|\$\{?(?:HOME|USERPROFILE)\b|%(?:HOME|USERPROFILE|APPDATA)|%\w+%/", path, re.IGNORECASE
+    ):
         rest = "/home/x/" + path.partition("/")[2]
         return SENSITIVE if is_secret(posixpath.normpath(rest)) else TRAVERSAL
     if path.startswith("//"):

@@ -231,6 +231,14 @@ def _by_tokens(tokens: list[Token], reading: Reading) -> None:
     if (into := said.files_in(tokens)) is not None:
         reading.add(said.FILE, statement=into.replace(" ", "_"))
     w = said.words(tokens)
+    if w[0] in ("INSERT", "UPDATE", "DELETE", "REPLACE") and any(
+        t.text.lower() in ("sqlite_master", "sqlite_schema", "sqlite_temp_master") for t in tokens[1:4]
+    ):
+        reading.add(said.DESTRUCTIVE, statement=w[0], object="sqlite_master")
+    if any(
+        t.token_type == TokenType.STRING and "<!ENTITY" in t.text.upper() and "SYSTEM" in t.text.upper() for t in tokens
+    ):
+        reading.add(said.EXFILTRATION, statement="ENTITY")
     if "WAITFOR" in w:
         reading.add(said.TIME)
     for index, token in enumerate(tokens):
@@ -241,7 +249,7 @@ def _by_tokens(tokens: list[Token], reading: Reading) -> None:
             reading.add(said.SENSITIVE, object=token.text)
 
 
-_OPENERS = frozenset({"BEGIN", "THEN", "ELSE", "LOOP", "DO", "AS", "TRY", "RETURN", "FOR", "IS"})
+_OPENERS = frozenset({"BEGIN", "THEN", "ELSE", "LOOP", "DO", "AS", "TRY", "RETURN", "FOR", "IS", "INSTEAD", "ALSO"})
 _VERBS = frozenset(
     "SELECT INSERT UPDATE DELETE MERGE DROP TRUNCATE ALTER GRANT REVOKE CREATE EXECUTE EXEC COPY WITH CALL "
     "PREPARE SET".split()
@@ -279,7 +287,11 @@ def _fragments(tokens: list[Token], text: str, dialect: str, now: float, reading
         if word in ("EXECUTE",) and index + 1 < len(w) and w[index + 1] in ("FUNCTION", "PROCEDURE"):
             continue
         inside = Reading()
-        _statement(tokens[index:], text, dialect, now, inside)
+        part = tokens[index:]
+        if reading.statements[-1:] == ["WHILE"] and w[index + 1 : index + 2] == ["TOP"]:
+            end = next((i for i, t in enumerate(part) if t.text == ")"), 1)
+            part = [part[0], *part[end + 1 :]]  # a loop repeats the bounded statement until nothing is left
+        _statement(part, text, dialect, now, inside)
         for code, values in inside.findings:
             if code not in ("sql.unparseable", "pii.bulk_export"):
                 reading.add(code, **values)
@@ -297,9 +309,10 @@ def _tree(tokens: list[Token], text: str, dialect: str, now: float, reading: Rea
     if said.words(tokens)[:2] in (["DELETE", "TOP"], ["UPDATE", "TOP"]):
         end = next((i for i, t in enumerate(tokens) if t.text == ")"), 2)
         top = tokens[3].text if len(tokens) > 3 else ""
-        if top.isdigit() and int(top) < 1000:
+        share = said.words(tokens[end + 1 : end + 2]) == ["PERCENT"]
+        if top.isdigit() and int(top) < 1000 and not share:
             return
-        tokens = [tokens[0], *tokens[end + 1 :]]
+        tokens = [tokens[0], *tokens[end + 1 + share :]]
     trees = Dialect.get_or_raise(dialect).parser().parse(tokens, text)
     for tree in trees:
         if tree is None:
@@ -392,7 +405,9 @@ def _merge(node: exp.Merge, now: float, reading: Reading) -> None:
     reading.writes = True
     target = node.this.name.lower() if isinstance(node.this, exp.Table) else ""
     names = frozenset({node.this.alias_or_name.lower()})
-    always = selects_everything(node.args.get("on"), target, names, (), now)
+    source = node.args.get("using")
+    whole = sorted(_whole(node, [source] if source is not None else [], target, now))
+    always = selects_everything(node.args.get("on"), target, names, whole, now)
     whens = node.args.get("whens")
     for when in whens.expressions if whens is not None else []:
         then = when.args.get("then")

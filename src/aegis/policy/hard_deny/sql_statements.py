@@ -360,6 +360,8 @@ def _alter(tokens: Sequence[Token], w: list[str]) -> Heading:
                 code = code or DESTRUCTIVE
             case "RENAME" | "DETACH" | "TRUNCATE" | "DISCARD" | "EXCHANGE" | "UNUSED" | "SWAP":
                 code = code or DESTRUCTIVE
+            case "USING" if index == len(w) - 2 and tokens[index + 1].token_type in (*_QUOTED, *_CONSTANTS):
+                code = code or DESTRUCTIVE  # every value becomes the same
             case "DISABLE" | "OWNER":
                 code = PRIVILEGE
             case "NO" if follows == "FORCE":
@@ -371,6 +373,9 @@ def _alter(tokens: Sequence[Token], w: list[str]) -> Heading:
             case "DELETE" if follows == "WHERE":
                 code = DESTRUCTIVE
     return Heading(named, code, target, tree=False)
+
+
+_CONSTANTS = (TokenType.NUMBER, TokenType.NULL, TokenType.TRUE, TokenType.FALSE)
 
 
 def _copy(tokens: Sequence[Token], w: list[str]) -> Heading:
@@ -407,6 +412,8 @@ def _execute(tokens: Sequence[Token], w: list[str]) -> Heading:
         return Heading(f"{first} {name}", FILE, name)
     if name in _PROCEDURES:
         return Heading(f"{first} {name}", _PROCEDURES[name], name)
+    if first == "CALL" and any(word in name for word in ("exec", "prepared", "query", "run_sql", "eval")):
+        return Heading(first, None, name, block=True)
     if first == "EXECUTE" and at == 1 and "." not in w:
         return Heading("EXECUTE", DYNAMIC, name)
     return Heading(first, None, name)
@@ -449,6 +456,8 @@ def called(tokens: Sequence[Token]) -> list[tuple[str, str]]:
             owner = f"{tokens[index - 2].text.lower()}."
         code = FUNCTIONS.get(owner + name) or FUNCTIONS.get(name)
         before = tokens[index - 1].text.upper() if index else ""
+        if code is None and name in ("extractvalue", "updatexml") and "SELECT" in words(tokens[index:]):
+            code = EXFILTRATION
         if code is None and name == "set_config" and index + 2 < len(tokens):
             code = PRIVILEGE if tokens[index + 2].text.lower() in _SECRET_SETTINGS else None
         if code is None or (name in _ANY_CONTEXT and not owner and before not in ("FROM", "JOIN", ",")):

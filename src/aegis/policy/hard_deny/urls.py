@@ -99,7 +99,9 @@ _REFUSED = frozenset(
         "svn+ssh",
     }
 )
-_DATA_IS_FINE = frozenset({"data", "mailto", "tel", "urn", "did", "arn", "about", "jdbc", "magnet", "slack", "spotify"})
+_BUCKETS = frozenset({"s3", "gs", "azblob", "abfss", "oci", "docker"})
+"""Schemes whose first part names a store and no host."""
+_DATA_IS_FINE = frozenset({"data", "mailto", "tel", "urn", "did", "arn", "about", "magnet", "slack", "spotify"})
 _METADATA_HOSTS = frozenset(
     {
         "metadata",
@@ -131,7 +133,7 @@ _METADATA_ADDRESSES = frozenset(
 )
 _LOCAL_NAMES = re.compile(
     r"(?:^|\.)(?:localhost|localdomain|local|internal|intranet|corp|lan|home\.arpa|home|svc|cluster\.local|consul|localtest\.me|lvh\.me|vcap\.me|"
-    r"lacolhost\.com|localho\.st|docker|host\.docker\.internal|private)$",
+    r"localh\.st|traefik\.me|spoofed\.burpcollaborator\.net|bugbounty\.dod\.network|lacolhost\.com|localho\.st|docker|host\.docker\.internal|private)$",
     re.IGNORECASE,
 )
 _EMBEDDED = re.compile(r"(?:^|[.\-])((?:\d{1,3}[.\-]){3}\d{1,3})(?=[.\-])")
@@ -160,6 +162,7 @@ def judge(text: str, depth: int = 0) -> Judged:
     """What is wrong with the address `text`. Relative addresses have no host and are judged by their parameters."""
     plain = unicodedata.normalize("NFKC", text.strip()).replace("\u3002", ".").replace("\uff61", ".")
     plain = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc"))
+    plain = re.sub(r"^jdbc:(?:\w+:(?!/))*", "", plain, flags=re.IGNORECASE)
     scheme = ""
     match = _SCHEME.match(plain)
     if match is not None and (
@@ -175,12 +178,15 @@ def judge(text: str, depth: int = 0) -> Judged:
             plain = scheme + "://" + plain[match.end() :].lstrip("/\\")
     elif plain.startswith(("//", "\\\\")):
         plain = "http://" + plain.lstrip("/\\")
-    elif plain.startswith("/") or not plain:
+    elif plain.startswith(("/", "?", "#")) or not plain:
         return _nested(plain, depth)
     else:
         if re.match(r"[\w.\-]+@", plain) or " " in plain:
             return Judged(None)
         plain = "http://" + plain
+    after = re.match(r"[\w+.\-]+://[^/]*?[#\\?]+@([^/?#\\]+)", plain)
+    if after is not None and (code := judge_host(_host_of(after[1]))) is not None:
+        return Judged(code, after[1], scheme)  # readers differ on where the host ends
     plain = plain.replace("\\", "/")
     try:
         parts = urlsplit(plain)
@@ -190,15 +196,22 @@ def judge(text: str, depth: int = 0) -> Judged:
     authority = parts.netloc
     if "%" in authority or "@" in authority:
         hosts = [_host_of(unquote(piece)) for piece in re.split(r"[@#?/]", unquote(unquote(authority)))]
-        for each in [host, *hosts]:
-            if each and (code := judge_host(each)) is not None:
+        users = [h for h in hosts if "." in h or ":" in h or address_of(h) is not None or _LOCAL_NAMES.search(h)]
+        for each in [host, *users]:
+            if each and each != _last_name(scheme, each) and (code := judge_host(each)) is not None:
                 return Judged(code, each, scheme)
         if "%" in authority:
             return Judged(UNPARSEABLE, host, scheme)
-    code = judge_host(host)
+    code = judge_host(host) if host != _last_name(scheme, host) else None
     if code is not None:
         return Judged(code, host, scheme)
     return _nested(plain, depth, host, scheme)
+
+
+def _last_name(scheme: str, host: str) -> str:
+    """The name if it is a bucket's, else nothing."""
+    is_bucket = scheme in _BUCKETS and address_of(host) is None and host.lower() not in _METADATA_HOSTS
+    return host if is_bucket and not _LOCAL_NAMES.search(host) else ""
 
 
 def _host_of(piece: str) -> str:
@@ -208,9 +221,19 @@ def _host_of(piece: str) -> str:
     return piece.rsplit(":", 1)[0] if piece.count(":") == 1 else piece
 
 
+_INNER = re.compile(r"(?<=[/#=])https?:[/\\]{1,2}[^\s&?#]+", re.IGNORECASE)
+"""Addresses in a path or behind `#`: what a proxy or an archive is asked for."""
+
+
 def _nested(plain: str, depth: int, host: str = "", scheme: str = "") -> Judged:
     """Addresses in parameters: `?url=http://127.0.0.1/`."""
-    if depth >= 3 or ("?" not in plain and "://" not in plain[8:]):
+    if depth >= 3:
+        return Judged(None, host, scheme)
+    for inner in _INNER.findall(plain[8:])[:16] if _INNER.search(plain[8:]) else ():
+        judged = judge(inner.rstrip("/"), depth + 1)
+        if judged.code is not None:
+            return Judged(judged.code, judged.host, scheme)
+    if "?" not in plain:
         return Judged(None, host, scheme)
     query = plain.split("?", 1)[1].split("#", 1)[0] if "?" in plain else ""
     try:
@@ -220,7 +243,9 @@ def _nested(plain: str, depth: int, host: str = "", scheme: str = "") -> Judged:
     for name, value in pairs:
         for candidate in (value, unquote(value)):
             match = _SCHEME.match(candidate)
-            inner = match is not None and (candidate[match.end() :].startswith("//") or match[1].lower() in _REFUSED)
+            inner = match is not None and (
+                candidate[match.end() :].startswith(("//", "\\\\")) or match[1].lower() in _REFUSED
+            )
             if (
                 inner
                 or candidate.startswith("//")
@@ -305,6 +330,8 @@ def _judge_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> st
         if inner is None and address.teredo is not None:
             inner = address.teredo[1]
         value = int(address)
+        if inner is None and value >> 32 == 0xFFFF0000:
+            inner = ipaddress.IPv4Address(value & 0xFFFFFFFF)
         if inner is None and (value >> 32 in (0, 0x0064FF9B << 64) and value > 1):
             inner = ipaddress.IPv4Address(value & 0xFFFFFFFF)
         if inner is not None:
@@ -317,6 +344,11 @@ def _judge_address(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> st
         return None
     if address.is_link_local and address.version == 4:
         return METADATA
-    if not address.is_global or address.is_multicast or (address.version == 4 and address in _CGNAT):
+    if (
+        (address.version == 6 and address.is_site_local)
+        or not address.is_global
+        or address.is_multicast
+        or (address.version == 4 and address in _CGNAT)
+    ):
         return PRIVATE
     return None

@@ -52,3 +52,17 @@ def test_processes_that_read_at_different_times_never_pass_a_cap(steps: list[tup
         return taken
 
     assert asyncio.run(play()) <= CAP - 10
+
+
+async def test_counts_read_before_the_store_was_back_for_a_moment_are_not_judged_by() -> None:
+    """What the store let through meanwhile is in no reading of before; a share handed out then would pass the cap."""
+    log = Log()
+    log.requests = 0
+    processes = [SettledBuckets(log.totals, lambda: 2) for _ in range(2)]
+    for number, buckets in enumerate(processes):
+        other = Take("ten_a", "b", "t", NOON, f"other{number}", (ScopeLimits("agent:b", daily_requests=CAP),), NOON)
+        assert not (await buckets.take(other)).limited
+        buckets.note_back("ten_a")
+    log.requests = 10
+    readings = [await buckets.take(ask(n, NOON + 1)) for n in range(CAP) for buckets in processes]
+    assert sum(not reading.limited for reading in readings) == CAP - 10

@@ -56,6 +56,7 @@ class FallbackBuckets:
                 self._breaker.failed(self._clock_s())
             else:
                 self._breaker.succeeded()
+                self._settled.note_back(take.tenant)
                 return reading
         reading = await self._settled.take(take)
         if reading.reservation is not None:

@@ -65,6 +65,8 @@ class _Tenant:
     """The counts when the store went away, and `since`: all that this process took since then."""
     since: dict[str, _Own] = field(default_factory=dict)
     taken_at_us: MicroSeconds = 0
+    is_back: bool = False
+    """The store judged a call since the counts were read: they lack it, and what others took there."""
     now: dict[str, _Own] = field(default_factory=dict)
     before: dict[str, _Own] = field(default_factory=dict)
     open: dict[str, Reservation] = field(default_factory=dict)
@@ -83,11 +85,18 @@ class _Tenant:
             mine.micro_usd += micro_usd
 
     def begin(self, now_us: MicroSeconds) -> None:
-        """A new time away, or a new day in it: the share is of what these counts leave."""
+        """A new time away, or a new day in it: the share is of what these counts leave.
+
+        Where the store was back for a moment only, what was taken before stays taken: other processes may still
+        hold their share of then.
+        """
         assert self.totals is not None
         is_other = self.first is None or (self.first.day, self.first.month) != (self.totals.day, self.totals.month)
         if is_other or now_us - self.taken_at_us > QUIET_US:
             self.first, self.since = self.totals, {}
+        elif self.is_back:
+            self.first = self.totals
+        self.is_back = False
         self.taken_at_us = max(self.taken_at_us, now_us)
 
     def hold(self, made: Reservation) -> None:
@@ -147,6 +156,12 @@ class SettledBuckets:
         tenant.hold(made)
         return Reading(reservation=made, degraded=True, token_checked=checked)
 
+    def note_back(self, tenant: str) -> None:
+        """The store judged a call of the tenant: counts that were read before are not judged by again."""
+        known = self._tenants.get(tenant)
+        if known is not None:
+            known.is_back = True
+
     async def settle(self, reservation: Reservation, micro_usd: int, now_us: MicroSeconds, verdict: str) -> bool:
         tenant = self._tenants.get(reservation.tenant)
         if tenant is None or not tenant.drop(reservation.decision_id):
@@ -172,7 +187,7 @@ class SettledBuckets:
             self._tenants.popitem(last=False)
         when, read = period(now_us), tenant.totals
         same = read is not None and (read.day, read.month) == (when.day, when.month)
-        if same and 0 <= now_us - tenant.read_at_us < FRESH_US:
+        if same and not tenant.is_back and 0 <= now_us - tenant.read_at_us < FRESH_US:
             return tenant
         try:
             totals = await self._read_totals(name, now_us, read)

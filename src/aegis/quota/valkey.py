@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.resources import files
@@ -36,11 +37,13 @@ from aegis.quota.periods import Period, period
 from aegis.quota.rebuild import Counts, Used, pieces
 from aegis.quota.report import Standing
 
+log = logging.getLogger("aegis.quota")
 DEADLINE_S = 0.15
+WARM_S = 1.0
 PRIME_S = 1.5
+"""How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
 ROWS_ARRIVE_S = 0.3
 """From a take to its durable row, with room: a store that lost its counts gets them with those rows in them."""
-"""How long a call waits for its tenant's counts to come back from the log before it counts as not answered."""
 
 TENANTS_REMEMBERED = 10_000
 SHAPES_REMEMBERED = 4_096
@@ -88,6 +91,15 @@ class ValkeyBuckets:
         self._priming: dict[str, asyncio.Task[None]] = {}
         self._shapes: dict[int, _Shape] = {}
         self._epochs: OrderedDict[str, str] = OrderedDict()
+
+    async def warm(self) -> None:
+        """Connects and loads the scripts, so that no call pays for it; a store that is away is met by the calls."""
+        try:
+            async with asyncio.timeout(WARM_S):
+                for script in (self._take, self._settle, self._prime, self._catch_up):
+                    await self._client.script_load(script.script)
+        except (RedisError, OSError, TimeoutError):
+            log.info("the bucket store isn't there yet", exc_info=True)
 
     async def take(self, take: Take) -> Reading:
         when = period(take.now_us)

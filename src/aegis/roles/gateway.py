@@ -198,8 +198,10 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
     buckets_client = connect(config.redis_url)
     stack.push_async_callback(buckets_client.aclose)
     baselines = BaselineFollower(database, client, baseline_key)
+    store = ValkeyBuckets(buckets_client, usage.counts, when_emptied=baselines.republish)
+    await store.warm()
     buckets = FallbackBuckets(
-        ValkeyBuckets(buckets_client, usage.counts, when_emptied=baselines.republish),
+        store,
         SettledBuckets(usage.totals, lambda: config.gateway.workers),
         time.monotonic,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -399,6 +400,16 @@ async def test_a_database_that_is_away_had_no_effect(execution: Execution, unuse
     to = Upstream("away", "sql", f"postgresql://ann@127.0.0.1:{unused_tcp_port}/shop")
     result = await ask(execution, to, "SELECT 1")
     assert (result.failure, result.effect) == ("execute.unreachable", "none")
+
+
+async def test_a_server_that_refuses_the_sign_on_is_told_from_a_credential_that_is_not_there(
+    execution: Execution, upstream: Upstream
+) -> None:
+    to = replace(upstream, name="refused", url=upstream.url.replace("aegis_owner@", "stranger@"))
+    refused = await ask(execution, to, "SELECT 1")
+    missing = await ask(execution, replace(to, name="missing", credential_ref="nowhere"), "SELECT 1")
+    assert (refused.failure, refused.effect) == ("execute.credential_refused", "none")
+    assert (missing.failure, missing.effect) == ("execute.credential", "none")
 
 
 async def test_a_server_that_goes_away_before_the_commit_left_nothing(

@@ -62,6 +62,13 @@ async def test_reasons_are_told_as_the_tenants_setting_says(agent: Door, gateway
 async def test_what_an_execution_found_is_no_more_than_the_setting_says(agent: Door, gateway: Gateway) -> None:
     there = await agent("POST", "/v1/execute", NOTE)
     assert [f["code"] for f in there.json["findings"]] == ["execute.no_upstream"], there
+    assert (there.status, there.json["verdict"], there.json["status"], there.json["effect"]) == (
+        200,
+        "allow",
+        "error",
+        "none",
+    )
+    assert there.json["guidance"].startswith("Nothing happened. The tool has no upstream to run on. An administrator")
     await explain(gateway, "none")
     hidden = await agent("POST", "/v1/execute", NOTE)
     assert hidden.json["status"] == "error" and hidden.json["findings"] == []
@@ -95,6 +102,7 @@ async def test_a_target_that_never_answers_is_504_with_what_was_found(agent: Doo
         "unknown",
     )
     assert [found["code"] for found in said["findings"]] == ["execute.timeout"]
+    assert said["guidance"].startswith("The target did not answer within 50 ms. ")
     assert said["receipt"] and said["decision_id"] == answer.headers["x-aegis-decision-id"]
 
 

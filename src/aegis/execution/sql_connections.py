@@ -269,7 +269,7 @@ def _connect_failure(error: BaseException) -> Failed:
     if forbidden_in(error):
         return Failed("execute.forbidden_address")
     refused = asyncpg.InvalidAuthorizationSpecificationError  # class 28: the password, the user, the host's rules
-    return Failed("execute.credential" if isinstance(error, refused) else "execute.unreachable")
+    return Failed("execute.credential_refused" if isinstance(error, refused) else "execute.unreachable")
 
 
 def _take(upstream: _Upstream) -> Leased | None:

@@ -90,6 +90,8 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
     codes = {found.code for found in ran.findings}
     explain = explained(judged.call.principal, judged.so_far.view)
     body["findings"] += [shown(found, explain) for found in ran.findings if explain != "none"]
+    if ran.status != "ok":
+        body["guidance"] = run_guidance(ran.findings, ran.effect)
     if "execute.killed" in codes:
         raise refusal(judged, {**body, **_killed(ran.findings, explain)}, effect=ran.effect, status=403)
     if "execute.timeout" in codes:
@@ -107,12 +109,18 @@ def executed(answer: Answer, *, with_receipt: bool) -> dict[str, Any]:
     return body
 
 
+def run_guidance(findings: tuple[Finding, ...], effect: str) -> str:
+    """Why the run gave no result, whether anything happened, and what to do. Templates only."""
+    told = [f"{f.message[:1].upper()}{f.message[1:]}. {f.guidance}".strip() for f in findings if f.stage == "execute"]
+    return " ".join(["Nothing happened.", *told] if effect == "none" and told else told)
+
+
 def refusal(judged: Judged, body: Mapping[str, Any], *, effect: str, status: int | None = None) -> Problem:
     verdict = judged.decision.verdict
     made = problem(
         status or REFUSED[verdict],
         f"verdict.{body['verdict']}",
-        judged.decision.guidance or TITLES.get(verdict, "the action was stopped"),
+        str(body["guidance"]) or TITLES.get(verdict, "the action was stopped"),
         body,
         effect=effect,
     )

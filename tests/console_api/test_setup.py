@@ -266,6 +266,37 @@ def test_an_upstream_that_is_none_is_refused(given: dict[str, Any], path: str, h
     refused(home.admin.put("/v1/upstreams/bad", given), path)
 
 
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({"kind": "http", "url": "http://127.0.0.1:9000"}, "networks.allow"),
+        ({"kind": "http", "url": "http://localhost:9000"}, "networks.allow"),
+        ({"kind": "http", "url": "http://[::1]/"}, "networks.allow"),
+        ({"kind": "kubernetes", "url": "https://10.0.0.1:6443"}, "networks.allow"),
+        ({"kind": "sql", "url": "postgresql://ann@192.168.1.7/shop"}, "networks.allow"),
+        ({"kind": "sql", "url": "postgresql://ann@/shop?host=/run/postgresql"}, "networks.allow_unix"),
+        ({"kind": "http", "url": "https://93.184.215.14/"}, None),
+    ],
+)
+def test_an_upstream_on_a_closed_network_is_kept_and_warned_of(
+    given: dict[str, Any], warned: str | None, home: Tenant
+) -> None:
+    path = f"/v1/upstreams/{fresh('upstream')}"
+    answer = home.admin.put(path, given)
+    warnings = answer.expect(200)["warnings"]
+    assert [warned in each for each in warnings] == ([] if warned is None else [True])
+    assert home.admin.get(path).headers["etag"] == answer.headers["etag"]
+
+
+def test_a_tool_whose_upstream_or_canonical_tool_is_not_there_is_warned_of(home: Tenant) -> None:
+    given = {"effect": "read", "upstream": fresh("none"), "alias_of": fresh("none")}
+    told = home.admin.put(f"/v1/tools/{fresh('tool')}", given).expect(200)["warnings"]
+    assert [each.partition(":")[0] for each in told] == ["upstream", "alias_of"]
+    home.admin.put(f"/v1/upstreams/{given['upstream']}", {"kind": "http", "url": "https://93.184.215.14/"}).expect(200)
+    home.admin.put(f"/v1/tools/{given['alias_of']}", {"effect": "read"}).expect(200)
+    assert home.admin.put(f"/v1/tools/{fresh('tool')}", given).expect(200)["warnings"] == []
+
+
 def test_a_secret_goes_in_and_never_comes_out(home: Tenant) -> None:
     ref = fresh("secret")
     assert home.admin.put(f"/v1/secrets/{ref}", {"value": "s3cr3t-marigold"}).status == 204
@@ -317,6 +348,23 @@ def test_a_quota_tells_what_is_left_of_it(installation: Installation) -> None:
 )
 def test_a_quota_that_is_none_is_refused(scope: str, given: dict[str, Any], path: str, home: Tenant) -> None:
     refused(home.admin.put(f"/v1/quotas/{quote(scope, safe='')}", given), path)
+
+
+@pytest.mark.parametrize(
+    ("scope", "code"),
+    [("agent:agt_nobody", "agents.unknown"), ("team:tea_none", "teams.unknown")],
+    ids=["an agent", "a team"],
+)
+def test_a_quota_for_somebody_who_is_not_there_is_404(scope: str, code: str, home: Tenant) -> None:
+    path = f"/v1/quotas/{quote(scope, safe='')}"
+    assert home.admin.put(path, {"rps": 1}).expect(404)["code"] == code
+    assert home.admin.get(path).status == 404
+
+
+def test_a_quota_for_a_new_team_and_for_a_tool_without_set_up_is_kept(home: Tenant) -> None:
+    team = home.admin.post("/v1/teams", {"name": fresh("team")}).expect(201)["id"]
+    for scope in (f"team:{team}", f"tool:{fresh('tool')}"):
+        assert home.admin.put(f"/v1/quotas/{quote(scope, safe='')}", {"rps": 1}).expect(200)["scope"] == scope
 
 
 def test_a_contract_is_obeyed_as_soon_as_it_is_written(installation: Installation) -> None:
@@ -454,7 +502,7 @@ def test_an_agent_lists_its_own_approvals_past_everybody_elses(installation: Ins
 def test_after_the_answer_nothing_in_the_scope_runs(installation: Installation) -> None:
     tenant = installation.tenant("kills")
     done = tenant.security.put(f"/v1/kill-switches/agent:{tenant.agent}", {"reason": "odd"}).expect(200)
-    assert done["durable"] and len(done["acknowledged"]) == 2 and not done["silent"]
+    assert done["durable"] and len(done["acknowledged"]) == 2 and not done["silent"] and done["known"]
     for _ in range(4):
         told = Caller(tenant.url, tenant.agent_caller.token).post("/v1/decide", {"tool": "notes.read", "arguments": {}})
         assert told.expect(200)["verdict"] == "kill"
@@ -466,6 +514,18 @@ def test_after_the_answer_nothing_in_the_scope_runs(installation: Installation) 
         told = Caller(tenant.url, tenant.agent_caller.token).post("/v1/decide", {"tool": "notes.read", "arguments": {}})
         assert told.expect(200)["verdict"] != "kill"
     assert tenant.viewer.get("/v1/kill-switches").expect(200)["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "known"),
+    [("agent:agt_nobody", False), ("team:tea_none", False), ("tool:never.seen", None)],
+    ids=["an agent", "a team", "a tool, which needs no set-up"],
+)
+def test_a_kill_of_what_is_not_there_is_kept_and_says_so(scope: str, known: bool | None, home: Tenant) -> None:
+    path = f"/v1/kill-switches/{quote(scope, safe='')}"
+    assert home.security.put(path, {"reason": "x"}).expect(200)["known"] is known
+    assert scope in [each["scope"] for each in home.viewer.get("/v1/kill-switches").expect(200)["items"]]
+    home.security.post(f"{path}/release", {"reason": "x"}).expect(200)
 
 
 @pytest.mark.parametrize(

@@ -38,10 +38,26 @@ async def engage(ask: Ask) -> Reply:
         "acknowledged": [_obeyed(each) for each in done.acknowledged],
         "silent": [_silent(each) for each in done.silent],
         "cancelled": sum(each.cancelled for each in done.acknowledged),
+        "known": _is_known(ask, done.scope),
     }
     if done.durable:
         await ask.services.views.refresh(ask.tenant, at_least_epoch=done.epoch)
     return Reply(200 if done.durable else 202, body)
+
+
+def _is_known(ask: Ask, scope: str) -> bool | None:
+    """Whether the tenant has what is stopped; None where calls need no set-up of it. An order for what isn't there is
+    kept all the same: the picture may be old, and what is stopped too early is better than what runs."""
+    kind, _, name = scope.partition(":")
+    match kind:
+        case "tenant":
+            return True
+        case "agent":
+            return name in ask.view.agents
+        case "team":
+            return any(agent.team == name for agent in ask.view.agents.values())
+        case _:
+            return None
 
 
 async def release(ask: Ask) -> Reply:

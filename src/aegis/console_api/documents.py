@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from aegis.autonomy.parse import parse as parse_contract
 from aegis.console_api.paging import check_match, cursor_of, etag, limit_of, page
 from aegis.console_api.routes import Ask, Reply, Route
+from aegis.db.database import Connection
 from aegis.db.statements import statements
 from aegis.execution.credentials import seal
+from aegis.execution.network import ForbiddenAddress, Guard
 from aegis.identity.roles import Permission
 from aegis.inspection.tool_guard import definition_digest
 from aegis.kernel.jsontree import JsonTree, dumps
@@ -43,15 +46,26 @@ EFFECTS = ("read", "write", "destructive", "external")
 SCHEMA_BYTES = 64 * 1024
 _SCHEMES = {"http": ("http://", "https://"), "kubernetes": ("https://", "http://"), "sql": ("postgresql://",)}
 _REF = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
+LOOK_UP_S = 1.0
+
+
+async def _nothing(ask: Ask, name: str, body: dict[str, JsonTree]) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of document. `check` raises Problem 422 for what it doesn't take and returns what is kept."""
+    """One kind of document. `check` raises Problem 422 for what it doesn't take and returns what is kept.
+
+    `needs` raises Problem 404 within the change for what the document is about and the tenant hasn't. `warn` says what
+    is kept and can't work as the installation stands: whatever is missing may come later.
+    """
 
     table: str
     key: str
     check: Callable[[Ask, str], dict[str, JsonTree]]
+    warn: Callable[[Ask, str, dict[str, JsonTree]], Awaitable[list[str]]] = _nothing
+    needs: Callable[[Ask, str, Connection], Awaitable[None]] | None = None
 
     def shown(self, record: Any) -> dict[str, Any]:
         body: dict[str, Any] = {self.key: record["key"], **json.loads(record["body"])}
@@ -79,7 +93,10 @@ class Kind:
     async def put(self, ask: Ask) -> Reply:
         name = ask.params["name"]
         body = self.check(ask, name)
+        warnings = await self.warn(ask, name, body)
         async with ask.services.ledger.transaction(ask.tenant) as change:
+            if self.needs is not None:
+                await self.needs(ask, name, change.connection)
             before = await change.connection.fetchrow(getattr(SQL, f"get_{self.table}"), ask.tenant, name)
             check_match(ask, None if before is None else self.shown(before))
             given: list[str | None] = [ask.tenant, name, dumps(body).decode()]
@@ -90,7 +107,8 @@ class Kind:
             await change.append(ask.services.change(ask.principal, f"{self.table}.put", **named(name)))
         await settled(ask)
         shown = self.shown(after)
-        return Reply(body=shown, headers=[(b"etag", etag(shown))])
+        told = {} if self.warn is _nothing else {"warnings": warnings}
+        return Reply(body={**shown, **told}, headers=[(b"etag", etag(shown))])
 
     async def drop(self, ask: Ask) -> Reply:
         name = ask.params["name"]
@@ -218,6 +236,51 @@ def check_quota(ask: Ask, scope: str) -> dict[str, JsonTree]:
     return _given(ask.tree, QUOTA)
 
 
+async def needs_holder(ask: Ask, scope: str, connection: Connection) -> None:
+    """A cap for an agent or a team that isn't there would hold nobody. Tools need no set-up."""
+    kind, _, name = scope.partition(":")
+    if kind == "agent" and name not in ask.view.agents:
+        raise Problem(404, "agents.unknown", "there is no such agent in this tenant")
+    if kind == "team" and await connection.fetchval(SQL.has_team, ask.tenant, name) is None:
+        raise Problem(404, "teams.unknown", "there is no such team in this tenant")
+
+
+async def warn_tool(ask: Ask, name: str, body: dict[str, JsonTree]) -> list[str]:
+    warnings = []
+    if "upstream" in body and body["upstream"] not in ask.view.upstreams:
+        warnings.append("upstream: there is no such upstream yet; POST /v1/execute answers execute.no_upstream")
+    if "alias_of" in body and body["alias_of"] not in ask.view.tools:
+        warnings.append("alias_of: there is no such tool yet; calls under this name are of an unregistered tool")
+    return warnings
+
+
+async def warn_upstream(ask: Ask, name: str, body: dict[str, JsonTree]) -> list[str]:
+    """Whether Aegis may connect there as things stand. The connected address is checked at each call all the same."""
+    parts = urlsplit(str(body["url"]))
+    host = parse_qs(parts.query).get("host", [""])[-1] if body["kind"] == "sql" else ""
+    host = host or unquote(parts.hostname or "")
+    if host.startswith("/"):
+        opened = ask.services.guard.allow_unix
+        return [] if opened else ["url: Unix sockets are not open; the operator opens them with networks.allow_unix"]
+    return await _warn_host(ask.services.guard, host)
+
+
+async def _warn_host(guard: Guard, host: str) -> list[str]:
+    try:
+        async with asyncio.timeout(LOOK_UP_S):
+            await guard.resolve(host, 0)
+    except ForbiddenAddress:
+        return [
+            "url: its address is on a network that is not open, so calls answer execute.forbidden_address until the "
+            "operator opens the network with networks.allow (AEGIS_NETWORKS__ALLOW)"
+        ]
+    except TimeoutError:
+        return []  # a name server that is slow says nothing about the upstream
+    except OSError:
+        return ["url: its host has no address here yet; calls answer execute.unreachable"]
+    return []
+
+
 def check_contract(ask: Ask, agent: str) -> dict[str, JsonTree]:
     if agent not in ask.view.agents:
         raise Problem(404, "agents.unknown", "there is no such agent in this tenant")
@@ -319,9 +382,9 @@ async def get_quota(ask: Ask) -> Reply:
     return Reply(body={**shown, **used}, headers=[(b"etag", etag(shown))])
 
 
-TOOLS = Kind("tools", "name", check_tool)
-UPSTREAMS = Kind("upstreams", "name", check_upstream)
-QUOTAS = Kind("quotas", "scope", check_quota)
+TOOLS = Kind("tools", "name", check_tool, warn_tool)
+UPSTREAMS = Kind("upstreams", "name", check_upstream, warn_upstream)
+QUOTAS = Kind("quotas", "scope", check_quota, needs=needs_holder)
 CONTRACTS = Kind("contracts", "agent", check_contract)
 
 

@@ -98,3 +98,7 @@ ON CONFLICT (tenant, ref) DO UPDATE SET sealed = excluded.sealed, created_at = n
 -- name: drop_secret
 -- Forgets it.
 DELETE FROM control.secrets WHERE tenant = $1 AND ref = $2 RETURNING ref
+
+-- name: has_team
+-- Whether the tenant has this team.
+SELECT true FROM control.teams WHERE tenant = $1 AND id = $2 AND NOT gone

@@ -9,6 +9,7 @@ from typing import Any
 from aegis.audit.keys import LogKeys
 from aegis.autonomy.approvals import Approvals
 from aegis.db.database import Database
+from aegis.execution.network import Guard
 from aegis.identity.sessions import Sessions
 from aegis.identity.sign_on import SignOn
 from aegis.identity.spent import Spent
@@ -34,6 +35,7 @@ class Services:
     spent: Spent
     ledger: Ledger
     keys: LogKeys
+    guard: Guard
     vkey: Callable[[str], str]
     sign_note: Callable[[str, str], str]
     permit_vkey: str

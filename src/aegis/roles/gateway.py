@@ -281,6 +281,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         spent=spent,
         ledger=committer,
         keys=keys,
+        guard=guard,
         vkey=committer.vkey,
         sign_note=committer.sign_note,
         permit_vkey=permits.vkey,

@@ -16,6 +16,8 @@ def shared(name: str) -> list[Any]:
     folder = Path(os.environ.get("AEGIS_SHARED", _REPOSITORY.parent / "shared"))
     path = folder / "vectors" / name
     if not path.exists():
-        return [pytest.param(None, id="absent", marks=pytest.mark.skip(reason="needs the shared vectors"))]
+        return [
+            pytest.param(None, id="absent", marks=pytest.mark.skip(reason="needs data from elsewhere: nothing to do"))
+        ]
     vectors = json.loads(path.read_text("utf-8"))["vectors"]
     return [pytest.param(vector, id=str(vector.get("id", n))) for n, vector in enumerate(vectors)]

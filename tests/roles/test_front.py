@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import Iterator
 
@@ -12,9 +13,12 @@ from aegis.roles.supervision import Supervision
 
 @pytest.fixture
 def front() -> Iterator[Front]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # as `aegis up` does: both ends are in this process
     made = Front(open_listeners(["127.0.0.1"], 0), Supervision())
     yield made
     made.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def _gateway(front: Front) -> socket.socket:

@@ -150,8 +150,9 @@ def test_both_loopbacks_answer(up: Up) -> None:
             assert call.recv(64).startswith(b"HTTP/1.1 200")
 
 
-def test_a_second_one_on_the_same_data_says_who_has_it(up: Up) -> None:
-    second = Up(up.data)
+@pytest.mark.parametrize("same_port", [False, True], ids=["another port", "the same port"])
+def test_a_second_one_on_the_same_data_says_who_has_it(up: Up, same_port: bool) -> None:
+    second = Up(up.data, *(["--port", up.url.rpartition(":")[2]] if same_port else []))
     assert second.process.wait(PATIENCE_S) == 1
     assert f"the data directory {up.data} is in use by process {up.process.pid}" in second.said()
     assert up.is_ready()
@@ -210,15 +211,40 @@ def test_everything_ends_with_a_supervisor_that_is_killed_and_starts_again() -> 
         assert second.stop(signal.SIGINT) == 0
 
 
-def test_a_first_start_that_was_broken_off_begins_anew() -> None:
+def test_a_first_start_that_was_broken_off_begins_anew_and_deletes_nothing() -> None:
     with _directory() as data:
         first = Up(data).ready()
         assert first.stop() == 0
+        assert not (data / "first-start").exists()
         (data / "credentials.json").unlink()
-        (data / "prepared").unlink()
+        (data / "prepared").rename(data / "first-start")
         second = Up(data).ready()
         assert (data / "credentials.json").exists()
         assert second.stop() == 0
+        [aside] = data.glob("postgres.broken-*")
+        assert (aside / "PG_VERSION").exists()
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [
+        (["credentials.json", "prepared"], "expected prepared or credentials.json beside it"),
+        (["keys"], "expected its keys in"),
+    ],
+    ids=["nothing says whose it is", "its keys are missing"],
+)
+def test_an_incomplete_restore_is_refused_and_left_as_it_is(missing: list[str], named: str) -> None:
+    with _directory() as data:
+        assert Up(data).ready().stop() == 0
+        for name in missing:
+            (data / name).rename(data / f"{name}.away")
+        refused = Up(data)
+        assert refused.process.wait(30) != 0
+        [line] = [line for line in refused.said().splitlines() if "couldn't" in line]
+        assert named in line
+        for name in missing:
+            (data / f"{name}.away").rename(data / name)
+        assert Up(data).ready().stop() == 0
 
 
 def test_credentials_that_were_put_away_are_not_made_again() -> None:

@@ -55,7 +55,10 @@ class DataDir:
         except OSError:
             holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
-            raise CannotStart(f"couldn't start: the data directory {path} is in use by process {holder}") from None
+            raise CannotStart(
+                f"couldn't start: the data directory {path} is in use by process {holder}: stop that one, or choose "
+                f"another with --data-dir"
+            ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         return cls(path, lock)
@@ -98,7 +101,7 @@ def runtime_dir(data: Path, account: Account) -> Path:
         except OSError:
             continue
         return path
-    tried = ", ".join(map(str, _runtime_bases()))
+    tried = ", ".join(map(str, dict.fromkeys(_runtime_bases())))
     raise CannotStart(f"couldn't make a directory for the sockets: expected one of {tried} to be writable, got none")
 
 

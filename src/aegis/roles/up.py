@@ -19,18 +19,18 @@ import hashlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from aegis.config import Config
 from aegis.embedded.account import own_account
-from aegis.embedded.places import default_data_dir
+from aegis.embedded.places import DataDir, default_data_dir
 from aegis.embedded.servers import EmbeddedServers, ServerOptions
 from aegis.embedded.tether import Tethered, spawn
 from aegis.embedded.trouble import CannotStart
@@ -38,6 +38,8 @@ from aegis.roles.front import Front, open_listeners
 from aegis.roles.supervision import Kept, Supervision, say
 
 CREDENTIALS = "credentials.json"
+FIRST_START = "first-start"
+"""Stands from before the first database until it is prepared: what it stands beside was never used by anybody."""
 PREPARED = "prepared"
 """Names the schema and the program that the data was last prepared for."""
 PREPARE_S = 120.0
@@ -52,9 +54,14 @@ def main(config: Config) -> None:
     os.umask(0o077)
     _raise_descriptor_limit()
     need_policy_engine(config)
-    listeners = open_listeners(config.gateway.listen, config.gateway.port)
+    data = Path(config.data_dir).absolute() if config.data_dir else default_data_dir()
     try:
-        data = Path(config.data_dir).absolute() if config.data_dir else default_data_dir()
+        listeners = open_listeners(config.gateway.listen, config.gateway.port)
+    except CannotStart:
+        if (data / "lock").exists():  # a second start on one directory hears who holds it, not that the port is taken
+            DataDir.claim(data).release()
+        raise
+    try:
         servers = EmbeddedServers.claim(data, server_options(config))
     except BaseException:
         for listener in listeners:
@@ -112,7 +119,7 @@ class _House:
     def _start(self) -> None:
         for note in self.servers.notes:
             say(note)
-        self._forget_a_broken_first_start()
+        self._judge_what_is_there()
         self.servers.start()
         postgres, valkey = self.servers.postgres, self.servers.valkey
         self.supervision.add(Kept("postgres", postgres.spawn, stop_signal=signal.SIGINT, child=postgres.child))
@@ -126,13 +133,28 @@ class _House:
         if not self.supervision.stopping:
             self._keep("worker", "worker", at_front=False)
 
-    def _forget_a_broken_first_start(self) -> None:
-        """A database whose tokens nobody was ever given is of no use to anybody: begin anew."""
-        cluster = self.servers.postgres.data
-        if cluster.exists() and not (self.data / PREPARED).exists() and not (self.data / CREDENTIALS).exists():
-            say("the last first start was broken off before it handed out credentials: beginning anew")
+    def _judge_what_is_there(self) -> None:
+        """A first start that was broken off is begun anew, its database set aside. Any other database without what
+        belongs to it is an incomplete restore: going on would hand out new keys for an old log. Deletes nothing."""
+        cluster, marker = self.servers.postgres.data, self.data / FIRST_START
+        handed_out = (self.data / PREPARED).exists() or (self.data / CREDENTIALS).exists()
+        if not cluster.exists():
+            marker.touch(mode=0o600)
+        elif marker.exists() and not handed_out:
+            aside = cluster.with_name(f"{cluster.name}.broken-{time.strftime('%Y%m%dT%H%M%S')}")
             self.servers.postgres.end_orphan()
-            shutil.rmtree(cluster)
+            cluster.rename(aside)
+            say(f"the last first start was broken off before it handed out credentials: beginning anew ({aside} is it)")
+        elif not handed_out:
+            raise CannotStart(
+                f"couldn't go on with the database in {cluster}: expected {PREPARED} or {CREDENTIALS} beside it, got "
+                f"neither: restore them with it, or move it away to begin with an empty log"
+            )
+        elif not self.config.keys.dir and not marker.exists() and not (self.data / "keys").is_dir():
+            raise CannotStart(
+                f"couldn't go on with the log in {cluster}: expected its keys in {self.data / 'keys'}, got none: "
+                f"restore them, or move the database away to begin with an empty log"
+            )
 
     def _is_prepared(self) -> bool:
         with contextlib.suppress(OSError):
@@ -161,6 +183,7 @@ class _House:
             output, _ = child.process.communicate(timeout=PREPARE_S)
             if child.process.returncode == 0:
                 (self.data / PREPARED).write_text(_fingerprint(), "ascii")
+                (self.data / FIRST_START).unlink(missing_ok=True)
                 self._credentials_name(self.url)  # after an upgrade they are older than this port
                 return
             lines = output.decode("utf-8", "replace").strip().splitlines()

@@ -10,11 +10,15 @@ from typing import Any
 
 import asyncpg
 import pytest
+from click.testing import CliRunner
 
 from aegis.audit import keys
+from aegis.audit.notes import NoteSigner
+from aegis.cli.verify import verify
 from aegis.identity.tokens import TokenSigner
 from aegis.kernel.call import Role
 from aegis.kernel.clock import now_us
+from aegis.kernel.jsontree import MAX_DEPTH
 from aegis.surfaces.rest import fault
 
 Door = Any  # conftest.py's
@@ -83,7 +87,7 @@ async def test_a_target_that_never_answers_is_504_with_what_was_found(agent: Doo
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        upstream, tool = {"kind": "http", "url": url, "timeout_ms": 50}, {"effect": "read", "upstream": "silent"}
+        upstream, tool = {"kind": "http", "url": url, "timeout_ms": 800}, {"effect": "read", "upstream": "silent"}
         async with gateway.database.scope(gateway.tenant) as connection:
             for table, name, body in (("upstreams", "silent", upstream), ("tools", "ask", tool)):
                 await connection.execute(
@@ -102,7 +106,7 @@ async def test_a_target_that_never_answers_is_504_with_what_was_found(agent: Doo
         "unknown",
     )
     assert [found["code"] for found in said["findings"]] == ["execute.timeout"]
-    assert said["guidance"].startswith("The target did not answer within 50 ms. ")
+    assert said["guidance"].startswith("The target did not answer within 800 ms. ")
     assert said["receipt"] and said["decision_id"] == answer.headers["x-aegis-decision-id"]
 
 
@@ -117,6 +121,29 @@ async def test_a_target_that_never_answers_is_504_with_what_was_found(agent: Doo
 async def test_a_query_that_means_nothing_is_422(agent: Door, path: str, body: Any) -> None:
     answer = await agent("POST", path, body)
     assert (answer.status, answer.json["code"]) == (422, "request.invalid")
+
+
+async def test_a_session_needs_no_body_and_a_decision_does(agent: Door) -> None:
+    opened = await agent("POST", "/v1/sessions")
+    assert opened.status == 201 and opened.json["session_id"]
+    refused = await agent("POST", "/v1/decide")
+    assert (refused.status, refused.json["code"]) == (400, "json.syntax")
+
+
+async def test_a_receipt_of_arguments_as_deep_as_they_may_be_is_verified(agent: Door, tmp_path: Path) -> None:
+    deepest: Any = 1
+    for _ in range(MAX_DEPTH - 2):  # the body itself and its arguments are the first two levels
+        deepest = [deepest]
+    judged = (await agent("POST", "/v1/decide", {"tool": "note", "arguments": {"deep": deepest}})).json
+    receipt = (await agent("GET", f"/v1/decisions/{judged['decision_id']}/receipt")).json
+    assert receipt["openings"]["inputs"]["payload"]["arguments"]["deep"]
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(receipt))
+    vkey = NoteSigner(receipt["log"], keys.load(tmp_path / "keys", create=False).log_seed).vkey
+    result = CliRunner().invoke(verify, ["receipt", str(file), "--vkey", vkey])
+    assert result.exit_code == 0, result.output
+    too_deep = await agent("POST", "/v1/decide", {"tool": "note", "arguments": {"deep": [deepest]}})
+    assert (too_deep.status, too_deep.json["code"]) == (400, "json.depth")
 
 
 async def test_an_outcome_leaves_its_receipt_out_when_asked_to(agent: Door) -> None:

@@ -22,7 +22,9 @@ from aegis.audit.verifier import LogReport, RowSignatures, verify_log
 from aegis.kernel import jsontree
 from aegis.kernel.clock import from_iso
 
-MAX_RECEIPT_BYTES = 16 << 20
+MAX_RECEIPT_BYTES = 320 << 20
+MAX_RECEIPT_LEVELS = jsontree.MAX_DEPTH + 16
+"""An opening holds what a caller sent, as large (256 MiB) and as deep as it may be, some levels down."""
 PROGRESS_AFTER_S = 2.0
 WORDS = {0: "verified", 1: "TAMPERING PROVEN", 2: "evidence not enough", 3: "not readable"}
 
@@ -141,7 +143,7 @@ def _receipt_findings(file: Path, vkeys: Sequence[Verifier]) -> list[Finding]:
     if len(data) > MAX_RECEIPT_BYTES:
         return [finding("E_UNREADABLE", f"expected a receipt of at most {MAX_RECEIPT_BYTES} bytes")]
     try:
-        tree = jsontree.parse(data)
+        tree = jsontree.parse(data, most_levels=MAX_RECEIPT_LEVELS)
     except jsontree.JsonError as error:
         code = "E_RECEIPT_FIELDS" if error.code == "json.duplicate_key" else "E_UNREADABLE"
         return [finding(code, f"couldn't read the receipt: {error}")]
@@ -160,7 +162,7 @@ def _held(file: Path) -> str:
     try:
         text = _read(file).decode("utf-8")
         if text.startswith("{"):
-            text = str(jsontree.parse(text.encode("utf-8")).get("proof", ""))
+            text = str(jsontree.parse(text.encode("utf-8"), most_levels=MAX_RECEIPT_LEVELS).get("proof", ""))
         return proofs.parse_proof(text).checkpoint if text.startswith(proofs.HEADER) else text
     except (OSError, ValueError) as error:
         raise click.BadParameter(f"couldn't read {file}: {error}", param_hint="--checkpoint") from None

@@ -48,11 +48,11 @@ class ExactNumber(float):
         return ExactNumber, (self.source,)
 
 
-def parse(body: bytes) -> JsonTree:
+def parse(body: bytes, *, most_levels: int = MAX_DEPTH) -> JsonTree:
     """The tree of `body`. Raises JsonError for duplicate keys, NaN, infinite numbers, lone surrogates,
-    invalid UTF-8 and nesting over 64 levels."""
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(body)
+    invalid UTF-8 and nesting over `most_levels`."""
+    if body.count(b"[") + body.count(b"{") > most_levels:
+        _check_depth(body, most_levels)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -210,13 +210,13 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _check_depth(body: bytes) -> None:
+def _check_depth(body: bytes, most_levels: int) -> None:
     depth = 0
     for byte in _SKIP_STRINGS.sub(b"", body):
         if byte in b"[{":
             depth += 1
-            if depth > MAX_DEPTH:
-                raise JsonError("json.depth", f"expected nesting of at most {MAX_DEPTH} levels")
+            if depth > most_levels:
+                raise JsonError("json.depth", f"expected nesting of at most {most_levels} levels")
         elif byte in b"]}":
             depth -= 1
 

@@ -137,7 +137,9 @@ class Rest:
         if door not in self._judged:
             check_standing(principal, view)
             await self._spend(principal)
-        return await door(scope, principal, view, json_object(body), len(body))
+        needs_body = bool(body) or permission is not Permission.OPEN_SESSION  # no member of a session is required
+        tree = json_object(body) if needs_body else {}
+        return await door(scope, principal, view, tree, len(body))
 
     @staticmethod
     def _may(role: Any, permission: Permission) -> bool:

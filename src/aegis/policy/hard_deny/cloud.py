@@ -55,10 +55,13 @@ _PUBLIC = re.compile(
 _WEB_ONLY = re.compile(r"(?:--port[= ](?:443|80)\b)(?!-)|FromPort[\"']?\s*[:=]\s*(?:443|80)\b")
 
 
+_SPACES = re.compile(r"\s{2,}")
+
+
 def judge_words(argv: Sequence[str], workspace: str = "") -> list[Found]:
     """Findings of a cloud command line. `workspace` is the Terraform workspace chosen before."""
     tool = argv[0].rsplit("/", 1)[-1].lower()
-    words = list(argv[1:])
+    words = [_SPACES.sub(" ", w) for w in argv[1:]]
     if any(w in ("--dry-run", "--dryrun", "--what-if", "--help", "help", "--generate-cli-skeleton") for w in words):
         return []
     match tool:

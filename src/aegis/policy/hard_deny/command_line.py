@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aegis.policy.hard_deny.commands import code, table
 from aegis.policy.hard_deny.places import Places
 from aegis.policy.hard_deny.shell.session import HOME, Reading, Surroundings
@@ -33,12 +35,8 @@ def read(
         "PATH": "/usr/bin:/bin",
         "UID": "1000",
     }
-    shell = _shell(around, variables, branches, namespaces, now)
-    try:
-        shell.script(without_marks(text).replace("\r\n", "\n").replace("\\\n", ""))
-    except RecursionError:
-        shell.reading.add("shell.unparseable")
-    return shell.reading
+    script = without_marks(text).replace("\r\n", "\n").replace("\\\n", "")
+    return _read(lambda shell: shell.script(script), around, variables, branches, namespaces, now)
 
 
 def read_program(
@@ -51,16 +49,23 @@ def read_program(
 ) -> Reading:
     """The findings of a program in `language` (`python`, `node`, ...; empty if it isn't known); never raises."""
     around = Places(workspace)
-    shell = _shell(around, {"HOME": HOME, "PWD": around.workspace}, branches, namespaces, now)
+    variables = {"HOME": HOME, "PWD": around.workspace}
+    return _read(lambda shell: code.judge(shell, language, text), around, variables, branches, namespaces, now)
+
+
+def _read(
+    walk: Callable[[Shell], object],
+    around: Places,
+    variables: dict[str, str],
+    branches: frozenset[str],
+    namespaces: frozenset[str],
+    now: float,
+) -> Reading:
+    shell = Shell(
+        Surroundings(around, around.workspace, variables, branches, namespaces, now=now), Reading(), table.judge
+    )
     try:
-        code.judge(shell, language, text)
+        walk(shell)
     except RecursionError:
         shell.reading.add("shell.unparseable")
     return shell.reading
-
-
-def _shell(
-    around: Places, variables: dict[str, str], branches: frozenset[str], namespaces: frozenset[str], now: float
-) -> Shell:
-    surroundings = Surroundings(around, around.workspace, variables, branches, namespaces, now=now)
-    return Shell(surroundings, Reading(), table.judge)

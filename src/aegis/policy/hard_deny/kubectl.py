@@ -202,14 +202,38 @@ def _is_privileged(text: str) -> bool:
     return bool(re.search(r"(?:privileged|hostPID|hostNetwork|hostIPC|allowPrivilegeEscalation):true|hostPath:", flat))
 
 
+NODES = 40_000
+"""Of a manifest with its aliases put in."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _is_readable(documents: Sequence[Any]) -> bool:
+    """Whether the documents, aliases put in, are of a size that is read to the end."""
+    stack: list[Any] = list(documents)
+    seen = 0
+    while stack:
+        seen += 1
+        if seen > NODES:
+            return False
+        node = stack.pop()
+        if isinstance(node, Mapping):
+            stack.extend(node.values())
+        elif isinstance(node, list):
+            stack.extend(node)
+    return True
+
+
 def judge_manifest(verb: str, text: str, protected: frozenset[str]) -> Iterator[Found]:
     """Findings of manifests (YAML or JSON) that are applied or deleted."""
     if len(text) > 256 * 1024 or (text.count("&") > 50 and text.count("*") > 50):
         yield "k8s.cluster", {"verb": verb, "kind": "manifest"}
         return
     try:
-        documents = list(yaml.safe_load_all(text))
+        documents = list(yaml.load_all(text, Loader=_LOADER))
     except (yaml.YAMLError, RecursionError, ValueError):
+        return
+    if not _is_readable(documents):
+        yield "k8s.cluster", {"verb": verb, "kind": "manifest"}
         return
     for document in documents:
         if isinstance(document, Mapping):

@@ -12,6 +12,8 @@ from aegis.policy.hard_deny.places import is_secret
 
 TRAVERSAL, SENSITIVE = "path.traversal", "path.sensitive"
 DECODINGS = 4
+LENGTH = 16 * 1024
+"""Characters; no file system knows longer paths, encoded thrice."""
 _OVERLONG = re.compile(rb"\xc0\xaf|\xe0\x80\xaf|\xf0\x80\x80\xaf|\xc1\x9c|\xc0\x2f|\xc1\x1c")
 _OVERLONG_DOT = re.compile(rb"\xc0\xae|\xe0\x80\xae|\xc0\x2e")
 _SLASHES = dict.fromkeys(map(ord, "\u2215\u2044\u29f8\uff0f\u2571\u2f03"), "/") | dict.fromkeys(
@@ -34,6 +36,8 @@ _DOUBLED = re.compile(r"\.{4,}/{2,}|\.\./?\.\./{2,}")
 
 def judge(text: str, workspace: str | None) -> str | None:
     """The code of what is wrong with the path, or None. Every reading of its encodings must be harmless."""
+    if len(text) > LENGTH:
+        return TRAVERSAL
     seen = set()
     for reading in _readings(text):
         if reading not in seen:

@@ -31,7 +31,13 @@ KNOWN = frozenset(
 )
 DEPTH = 120
 """Nested parentheses that are still read; sqlglot's descent uses some 15 Python frames for each."""
+SHORT = 32 * 1024
+"""Characters below which a text is read without a look at how many tokens it has."""
+_ROUGHLY = re.compile(r"\w+|[^\w\s]")
+_LITERALS = re.compile(r"'[^']*'")
 STATEMENTS = 200
+TOKENS = 8_000
+"""Of one text; several dialects are tried within the time of one call."""
 _AMBIGUOUS = re.compile(r"""[\\$#`"\[{]|/\*|--|\|\||&&|N'|U&|(?<![A-Za-z])[EeRrBb]'|:=""")
 _CONDITIONAL = re.compile(r"/\*!M?\d{0,6}(.*?)\*/", re.DOTALL)
 _BATCH = re.compile(r"^[ \t]*GO[ \t]*\d*[ \t]*$", re.IGNORECASE | re.MULTILINE)
@@ -72,6 +78,8 @@ class Reading:
 
 def read(text: str, dialect: str | None = None, now: float = 20820.0) -> Reading:
     """The strictest reading of `text`; never raises. `now` in days since 1970."""
+    if len(text) > SHORT and sum(1 for _ in _ROUGHLY.finditer(_LITERALS.sub("''", text))) > TOKENS:
+        return _unreadable(Reading(), dialect or "SQL")
     variants = {text, folded(text)} if not text.isascii() else {text}
     readings = [_read_in_dialects(v, dialect, now) for v in sorted(variants)]
     return _strictest(readings)
@@ -134,6 +142,8 @@ def _read(text: str, dialect: str, now: float) -> Reading:
         text = _BATCH.sub(";", text)
     try:
         tokens = Dialect.get_or_raise(dialect).tokenize(text)
+        if len(tokens) > TOKENS:
+            return _unreadable(reading, dialect)
         parts = _split(_spliced(tokens, dialect))
         if len(parts) > STATEMENTS:
             return _unreadable(reading, dialect)

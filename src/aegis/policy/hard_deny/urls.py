@@ -149,6 +149,10 @@ _PARAMETERS = re.compile(
 )
 
 
+LENGTH = 16 * 1024
+"""Characters of an address that is read; `data:` has no host and may be longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """`code` is None for an address that is fine; `host` as it was understood."""
@@ -162,6 +166,8 @@ def judge(text: str, depth: int = 0) -> Judged:
     """What is wrong with the address `text`. Relative addresses have no host and are judged by their parameters."""
     plain = unicodedata.normalize("NFKC", text.strip()).replace("\u3002", ".").replace("\uff61", ".")
     plain = "".join(c for c in plain if unicodedata.category(c) not in ("Cf", "Cc"))
+    if len(plain) > LENGTH and not plain.lower().startswith("data:"):
+        return Judged(UNPARSEABLE)
     plain = re.sub(r"^jdbc:(?:\w+:(?!/))*", "", plain, flags=re.IGNORECASE)
     scheme = ""
     match = _SCHEME.match(plain)
@@ -184,7 +190,7 @@ def judge(text: str, depth: int = 0) -> Judged:
         if re.match(r"[\w.\-]+@", plain) or " " in plain:
             return Judged(None)
         plain = "http://" + plain
-    after = re.match(r"[\w+.\-]+://[^/]*?[#\\?]+@([^/?#\\]+)", plain)
+    after = re.match(r"[\w+.\-]+://[^/]*?[#\\?]@([^/?#\\]+)", plain)
     if after is not None and (code := judge_host(_host_of(after[1]))) is not None:
         return Judged(code, after[1], scheme)  # readers differ on where the host ends
     plain = plain.replace("\\", "/")

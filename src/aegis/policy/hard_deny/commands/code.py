@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
+import itertools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
@@ -23,23 +24,25 @@ from aegis.policy.hard_deny.shell.words import expand
 
 DEPTH = 6
 """Programs within programs."""
+PROGRAM = 96 * 1024
+"""Characters of a program that is read by syntax tree."""
 LITERALS = 400
-"""String literals of a program that are looked at."""
+"""String literals of a program that are looked at; one that runs something and has more is refused."""
 _LITERAL = r"""(?:"((?:\\.|[^"\\])*)"|'((?:\\.|[^'\\])*)'|`((?:\\.|[^`\\])*)`)"""
 _HANDED = re.compile(
     r"(?:\b(?:system|exec|execSync|spawn|spawnSync|execFile|execFileSync|popen|shell_exec|passthru|proc_open|qx|Open3\.\w+|os\.execute|io\.popen"
-    r"|do\s+shell\s+script|fork|IO\.popen|Kernel\.\w+|shell-command(?:-to-string)?|os:cmd|callCommand)\s*\(?\s*|%x[({\[])"
+    r"|do\s++shell\s++script|fork|IO\.popen|Kernel\.\w+|shell-command(?:-to-string)?|os:cmd|callCommand)\s*+\(?+\s*+|%x[({\[])"
     + _LITERAL
-    + r"(?:\s*,\s*\[([^\]]*)\])?",
+    + r"(?:\s*+,\s*+\[(?:([^\]]{0,8192})\]|(.)))?",
     re.DOTALL,
 )
 _WIPES = re.compile(
     r"(?:\b(?:rmtree|remove_tree|rm_rf!?|rm_r|remove_entry_secure|remove_dir|rmSync|rmdirSync|unlinkSync|removeSync|rimraf(?:\.sync)?|"
     r"remove_dir_all|unlink|delete-directory|delete-file|rm|Delete|delTree|RemoveAll|File\.delete|deleteRecursively)(?![\w\-]))"
-    r"\s*\(?\s*(?:glob\s*\(?\s*)?(?:\[\s*)?(?:Dir(?:\.glob)?[\[(]\s*)?" + _LITERAL,
+    r"\s*+\(?+\s*+(?:glob\s*+\(?+\s*+)?+(?:\[\s*+)?+(?:Dir(?:\.glob)?[\[(]\s*+)?+" + _LITERAL,
     re.DOTALL,
 )
-_LISTED = re.compile(r"\bglob\b\s*\(?\s*" + _LITERAL)
+_LISTED = re.compile(r"\bglob\b\s*+\(?+\s*+" + _LITERAL)
 _DELETES = re.compile(r"unlink|delete|remove|rm_r|rmSync", re.IGNORECASE)
 _TICKS = re.compile(r"`([^`]+)`")
 _QUOTED_WORDS = re.compile(
@@ -47,8 +50,8 @@ _QUOTED_WORDS = re.compile(
 )
 _STRINGS = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'", re.DOTALL)
 _ANY_STRING = re.compile(_LITERAL, re.DOTALL)
-_CONCATENATED = re.compile(r"([\"'])\s*(?:\.|\+|\.\.|<>|&)\s*\1")
-_BETWEEN = re.compile(r"[\s,\[\](){}]*(?:args\s*[:=]\s*)?[\s\[({]*\Z")
+_CONCATENATED = re.compile(r"([\"'])\s*+(?:\.\.?|\+|<>|&)\s*+\1")
+_BETWEEN = re.compile(r"[\s,\[\](){}]*+(?:args\s*+[:=]\s*+[\s\[({]*+)?\Z")
 _RUNS_SOMETHING = re.compile(
     r"system|exec|spawn|popen|child_process|passthru|subprocess|Command|\bqx\b|%x|os:cmd|sys\.process|Bun\.\$|\bsh\b|"
     r"proc_open|callCommand|\beval\b|\brun\b|Runtime|ProcessBuilder|\bopen\b|`",
@@ -68,22 +71,22 @@ _HANDS_OVER = re.compile(r"dup2|exec|spawn|>&S|popen|subprocess|\.pipe\(|proc_op
 _FETCHES = re.compile(
     r"urlopen|requests\.get|https?\.get|fetch\(|open-uri|URI\.open|LWP|file_get_contents\s*\(\s*['\"]https?:|urllib|httpx|Net::HTTP"
 )
-_FORKS = re.compile(r"\bfork\b(?:\(\))?\s*(?:while|until)\b|\b(?:while|loop)\b[^;\n]{0,40}\n?\s*(?:\w+\.)?fork\b")
-_GLOBBED = re.compile(r"\b(?:unlink|rmtree|rm_rf)\s*\(?\s*<([^>\n]+)>")
+_FORKS = re.compile(r"\bfork\b(?:\(\))?\s*+(?:while|until)\b|\b(?:while|loop)\b[^;\n]{0,40}\n?\s*(?:\w+\.)?fork\b")
+_GLOBBED = re.compile(r"\b(?:unlink|rmtree|rm_rf)\s*+\(?+\s*+<([^>\n]{1,4096})>")
 _EVALUATES = re.compile(
     r"\b(?:exec|eval|Function|instance_eval|loads|compile|create_function|assert|vm\.runIn\w+)\s*\("
 )
 _SENDS = re.compile(
-    r"(?:requests|httpx|axios|session|client)\.(?:post|put|patch|request)\b|urlopen\s*\([^)]*,|Request\s*\([^)]*data|\.sendall?\(|smtplib|"
-    r"\bfetch\s*\([^)]*method|https?\.request|Net::HTTP\.post|\.post\s*\(|curl_exec|sendmail",
+    r"(?:requests|httpx|axios|session|client)\.(?:post|put|patch|request)\b|urlopen\s*+\([^)]{0,8192},|Request\s*+\([^)]{0,8192}data|\.sendall?\(|smtplib|"
+    r"\bfetch\s*+\([^)]{0,8192}method|https?\.request|Net::HTTP\.post|\.post\s*\(|curl_exec|sendmail",
     re.IGNORECASE | re.DOTALL,
 )
 _READS = re.compile(
-    r"(?:\bopen|read_text|read_bytes|readFileSync|readFile|File\.read|IO\.read|file_get_contents|Path|slurp)\s*\(\s*"
+    r"(?:\bopen|read_text|read_bytes|readFileSync|readFile|File\.read|IO\.read|file_get_contents|Path|slurp)\s*+\(\s*+"
     + _LITERAL
 )
 _WHOLE_ENVIRONMENT = re.compile(
-    r"(?:dict|str|repr|dumps|json|data)\s*[(=]\s*(?:dict\()?os\.environ(?!\s*[\[.](?!copy))|stringify\(process\.env\)|ENV\.to_(?:h|json)"
+    r"(?:dict|str|repr|dumps|json|data)\s*+[(=]\s*+(?:dict\()?os\.environ(?!\s*[\[.](?!copy))|stringify\(process\.env\)|ENV\.to_(?:h|json)"
 )
 _TCL = re.compile(r"(?:^|[;\[\n])\s*(?:exec|spawn|system|eval\s+exec)\s+(?:-\w+\s+)*([^\n;\]]+)")
 _TCL_DELETES = re.compile(r"\bfile\s+delete\s+(?:-force\s+|--\s+)*(\S+)")
@@ -101,6 +104,9 @@ def judge(shell: Shell, language: str, text: str, modules: Sequence[str] = ()) -
     if _SENDS.search(text) and _reads_secret(shell, text):
         shell.reading.add("shell.exfiltration")
     if language in ("python", "pypy", "code", ""):
+        if len(text) > PROGRAM:
+            shell.reading.add("shell.unparseable")
+            return
         try:
             tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -140,6 +146,8 @@ def _by_literals(shell: Shell, language: str, text: str) -> None:
     for match in _HANDED.finditer(text):
         if match.start() in inside:
             continue
+        if match[5] is not None:  # a list of arguments that is longer than is read
+            shell.reading.add("shell.unparseable")
         literal = next((g for g in match.groups()[:3] if g is not None), "")
         rest = re.findall(r"[\"']([^\"']*)[\"']", match[4] or "")
         line = shlex.join([literal, *rest]) if rest else literal.replace('\\"', '"').replace("\\'", "'")
@@ -166,7 +174,10 @@ def _any_literal(shell: Shell, language: str, text: str) -> None:
     decodes = _DECODES.search(joined) is not None
     words: list[str] = []
     end = -1
-    for match in [*_ANY_STRING.finditer(joined)][:LITERALS]:
+    literals = [*itertools.islice(_ANY_STRING.finditer(joined), LITERALS + 1)]
+    if len(literals) > LITERALS:
+        shell.reading.add("shell.unparseable")
+    for match in literals[:LITERALS]:
         literal = next((g for g in match.groups() if g is not None), "")
         if words and _BETWEEN.match(joined[end : match.start()]):
             words.append(literal)

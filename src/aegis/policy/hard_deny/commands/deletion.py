@@ -12,6 +12,9 @@ from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
 from aegis.policy.hard_deny.shell.words import OUTPUT, UNKNOWN
 
+MOST = 64
+"""Places that find looks in, and actions it has for what it finds."""
+
 
 def _rm(shell: Shell, command: Command) -> str:
     words = command.argv[1:]
@@ -35,13 +38,16 @@ def _find(shell: Shell, command: Command) -> str:
         for w in words
     )
     actions = [i for i, w in enumerate(words) if w in ("-exec", "-execdir", "-ok", "-okdir")]
-    for root in roots:
+    if len(roots) > MOST or len(actions) > MOST:
+        shell.reading.add("shell.unparseable")
+    deletes = "-delete" in words
+    for root in roots[:MOST]:
         path = shell.path(root)
         outside = not shell.around.places.in_workspace(path) and not shell.around.places.inside(path)
         whole = path == shell.around.places.workspace and not narrowed
-        if "-delete" in words and (outside or whole):
+        if deletes and (outside or whole):
             shell.reading.add("shell.destructive", command="find", object=path)
-        for index in actions:
+        for index in actions[:MOST]:
             rest = words[index + 1 :]
             end = next((i for i, w in enumerate(rest) if w in (";", "+")), len(rest))
             inner = [w.replace("{}", f"{path}/\ue012found" if narrowed and not outside else path) for w in rest[:end]]
@@ -60,7 +66,9 @@ def _fd(shell: Shell, command: Command) -> str:
     action = next((i for i, w in enumerate(words) if w in ("-x", "-X", "--exec", "--exec-batch")), len(words))
     roots = plain_words(words[:action], "edtESjc")[1:] or ["."]
     inner = [w for w in words[action + 1 :] if w != ";"]
-    for root in roots if inner else []:
+    if inner and len(roots) > MOST:
+        shell.reading.add("shell.unparseable")
+    for root in roots[:MOST] if inner else []:
         path = shell.path(root)
         found = path if not shell.around.places.in_workspace(path) else f"{path}/\ue012found"
         marks = [w for w in inner if re.search(r"\{[./]*\}", w)]

@@ -11,6 +11,8 @@ from aegis.policy.hard_deny.shell.session import Command
 from aegis.policy.hard_deny.shell.walk import Families, Shell, families
 from aegis.policy.hard_deny.shell.words import OUTPUT, SECRET
 
+LENGTH = 16 * 1024
+"""Characters of one command's words that the patterns here are tried on."""
 _DESTROYS: dict[str, str] = {
     "argocd": r"(?:app|appset|proj|cluster) (?:delete|rm)",
     "helmfile": r"\b(?:destroy|delete)\b",
@@ -94,6 +96,9 @@ _PASTES = frozenset(
 def _operation(shell: Shell, command: Command) -> str:
     name = command.name
     text = " ".join(command.argv[1:])
+    if len(text) > LENGTH:
+        shell.reading.add("shell.unparseable")
+        return OUTPUT
     pattern = _DESTROYS.get(name, "")
     if pattern and re.search(pattern, text) and not _is_spared(text):
         shell.reading.add("cloud.destructive", service=name, operation="delete")

@@ -55,6 +55,14 @@ _AWK_RUNS = (
 )
 
 
+PUT_TOGETHER = 256 * 1024
+"""Characters of an awk program whose variables are put in, and words times variables that are looked at."""
+_SED_RUNS = re.compile(
+    r"\s*+(?:\d+|\$)?s(\W)(?:\\.|(?!\1)[^\\])*+\1((?:\\.|(?!\1)[^\\])*+)\1[gip\d]*+e[gip\d]*+\s*+\Z", re.DOTALL
+)
+"""`s/a/b/e` runs what it has put together."""
+
+
 def _awk(shell: Shell, command: Command) -> None:
     """awk: what it hands to system() and to pipes, with `-v` variables and neighbouring strings put together."""
     given = dict(
@@ -62,9 +70,15 @@ def _awk(shell: Shell, command: Command) -> None:
         for option, follows in itertools.pairwise(command.argv)
         if option == "-v" and "=" in follows
     )
+    if len(given) * len(command.argv) > PUT_TOGETHER:
+        shell.reading.add("shell.unparseable")
+        return
     for program in command.argv[1:]:
         text = program
         for name, value in given.items():
+            if len(text) + text.count(name) * len(value) > PUT_TOGETHER:
+                shell.reading.add("shell.unparseable")
+                return
             text = re.sub(rf"(?<![$\w\"]){re.escape(name)}\b", '"' + re.sub(r"[\\\"]", "", value) + '"', text)
         text = re.sub(r'(?<=[^\s,(])"\s+"(?=[^\s)])|(?<=\w)"\s*"(?=\s)', "", text)
         text = re.sub(r'"\s*\$\d+', lambda _: " " + (command.stdin or UNKNOWN).strip()[:256] + '"', text)
@@ -87,9 +101,9 @@ def _sed(shell: Shell, given: Sequence[str], words: Sequence[str]) -> None:
                 shell.run_text(runs[1])
             if (writes := re.search(r"(?:^|[\d$/}\s])w\s*(/\S+)$", line)) is not None:
                 judge_write(shell, writes[1], "sed")
-        changed = re.match(r"\s*(?:\d+|\$)?s(\W)((?:\\.|(?!\1).)*)\1((?:\\.|(?!\1).)*)\1[gip\d]*e[gip\d]*\s*$", script)
+        changed = _SED_RUNS.match(script)
         if changed is not None:
-            shell.run_text(changed[3].replace("\\" + changed[1], changed[1]))
+            shell.run_text(changed[2].replace("\\" + changed[1], changed[1]))
 
 
 def _filter(shell: Shell, command: Command) -> str:

@@ -56,6 +56,7 @@ class Reading:
     findings: list[Found] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     steps: int = 0
+    characters: int = 0
 
     def add(self, code: str, **values: str) -> None:
         if all(c != code for c, _ in self.findings):

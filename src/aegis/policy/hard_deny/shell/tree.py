@@ -8,15 +8,33 @@ from functools import lru_cache
 import tree_sitter
 import tree_sitter_bash
 
+PIPES, SUBSTITUTIONS = 2_000, 4_000
+"""Beyond them the parser's time grows with their square; no command line has as many."""
+_HEREDOCS = 100
+_HEREDOC = re.compile(r"<<-?[ \t]*['\"\\]?(\w+)[^\n]*\n.*?\n[ \t]*\1(?=\n|\Z)", re.DOTALL)
+_QUOTED = re.compile(r"\\.|'[^']*'|\"(?:\\.|[^\"\\])*\"", re.DOTALL)
+
 
 @lru_cache(maxsize=1)
 def _parser() -> tree_sitter.Parser:
     return tree_sitter.Parser(tree_sitter.Language(tree_sitter_bash.language()))
 
 
-def parsed(source: bytes) -> tree_sitter.Node:
-    """The root of the tree; errors stand in it as nodes."""
-    return _parser().parse(source).root_node
+def parsed(text: str) -> tree_sitter.Node | None:
+    """The root of the tree, in which errors stand as nodes; None for a text that no parser gets through in time."""
+    if is_endless(text):
+        return None
+    return _parser().parse(text.encode("utf-8", "replace")).root_node
+
+
+def is_endless(text: str) -> bool:
+    """Whether `text` has more pipes or substitutions than a command line has; quoted ones and documents don't count."""
+    if text.count("$(") + text.count("`") > SUBSTITUTIONS:
+        return True
+    if text.count("|") <= PIPES:
+        return False
+    bare = _HEREDOC.sub("", text) if text.count("<<") <= _HEREDOCS else text
+    return _QUOTED.sub("", bare).count("|") > PIPES
 
 
 def text_of(node: tree_sitter.Node, source: bytes) -> str:

@@ -18,10 +18,25 @@ from aegis.policy.hard_deny.shell import windows
 from aegis.policy.hard_deny.shell.effects import write_file
 from aegis.policy.hard_deny.shell.session import HOME, Command, Reading, Session, Surroundings
 from aegis.policy.hard_deny.shell.tree import is_tolerable, nodes_of, parsed, text_of, tokens_of
-from aegis.policy.hard_deny.shell.words import DECODED, NETWORK, OUTPUT, UNKNOWN, expand, substituted, taint
+from aegis.policy.hard_deny.shell.words import (
+    DECODED,
+    NETWORK,
+    OUTPUT,
+    UNKNOWN,
+    TooManyBraces,
+    expand,
+    substituted,
+    taint,
+)
 
 DEPTH = 12
 """Shells within shells, substitutions within substitutions."""
+WRAPPERS = 24
+"""Commands within commands: `sudo nice timeout 5 ...`."""
+WORDS = 8_000
+"""Of one command."""
+CHARACTERS = 768 * 1024
+"""Parsed for one text, each nested shell's script counted again."""
 COMMANDS = 2_000
 """Commands judged for one text, loops and functions unrolled."""
 _RUN = frozenset(
@@ -59,19 +74,24 @@ class Shell(Session):
         self.calling: list[str] = []
         self.readers: dict[str, str] = {}
         """Commands that read what is written to a path: `tee >(sh)`."""
+        self.running = 0
         self.source = b""
 
     # entering
 
     def script(self, text: str, stdin: str | None = None) -> str:
         """Judges `text` as a script in these surroundings; gives what it prints."""
-        if self.depth > DEPTH or len(text) > PRINTED * 4:
+        if self.depth > DEPTH or len(text) > PRINTED * 4 or self.reading.steps > COMMANDS:
             self.reading.add("shell.unparseable")
             return UNKNOWN
         if windows.is_likely(text):
             self._windows(text)
         source = text.encode("utf-8", "replace")
-        root = parsed(source)
+        self.reading.characters += len(text)
+        root = parsed(text) if self.reading.characters <= CHARACTERS else None
+        if root is None:
+            self.reading.add("shell.unparseable")
+            return UNKNOWN
         if root.has_error and not is_tolerable(root, source):
             self.reading.add("shell.unparseable")
         outer, self.source = self.source, source
@@ -139,6 +159,8 @@ class Shell(Session):
         printed: list[str] = []
         children = node.children
         for index, child in enumerate(children):
+            if self.reading.steps > COMMANDS:
+                break
             if not child.is_named and child.type not in ("&",):
                 continue
             background = index + 1 < len(children) and children[index + 1].type == "&"
@@ -188,7 +210,13 @@ class Shell(Session):
         return self._body(node, stdin)
 
     def words(self, raw: str) -> list[str]:
-        return expand(raw, self.around.variables, self._substitute, HOME, self._process)
+        if self.reading.steps > COMMANDS:
+            return [UNKNOWN]
+        try:
+            return expand(raw, self.around.variables, self._substitute, HOME, self._process)
+        except TooManyBraces:
+            self.reading.add("shell.unparseable")
+            return [UNKNOWN]
 
     def _substitute(self, text: str) -> str:
         """What a command substitution prints: its text if it is known, else marks."""
@@ -444,11 +472,18 @@ class Shell(Session):
     def run(self, command: Command) -> str:
         """Judges one expanded command and gives what it prints, as far as that is known."""
         self.reading.steps += 1
-        if self.reading.steps > COMMANDS:
+        if self.reading.steps > COMMANDS or self.running > WRAPPERS or len(command.argv) > WORDS:
             self.reading.add("shell.unparseable")
             return UNKNOWN
         if not command.argv:
             return ""
+        self.running += 1
+        try:
+            return self._run(command)
+        finally:
+            self.running -= 1
+
+    def _run(self, command: Command) -> str:
         head = command.argv[0]
         if head in self.aliases:
             return self.nested(" ".join([self.aliases[head], *command.argv[1:]]), command.stdin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 
 from aegis.policy.hard_deny.shell.session import Reading
 
@@ -19,49 +20,58 @@ _OUTSIDE = (
     r"""(?:["']?(?:[A-Za-z]:[\\/](?:["'\s*]|$|"""
     r"""(?:Windows|Users|Program|ProgramData|System|inetpub|Data)[^\s]*)|[A-Za-z]:["']?\s*$|\\\\|\$env:|%\w+%|~|/|\.\.|\*\s*$))"""
 )
-_RULES = (
+_DELETES = r"\b(?:Remove-Item|ri|rmdir|rm|del|rd|erase)\b"
+_RULES: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
+    ("shell.destructive", True, (_DELETES, r"\s(?:-Rec\w*|-r\b|/s\b)", "")),
     (
         "shell.destructive",
-        rf"\b(?:Remove-Item|ri|rmdir|rm|del|rd|erase)\b(?=[^|;&]*(?:-Rec\w*|-r\b|/s\b))(?:[^|;&]*\s)(?!/[sqfa](?:[:\s]|$)){_OUTSIDE}",
+        True,
+        (
+            r"\b(?:Format-Volume|Clear-Disk|Initialize-Disk|Remove-Partition)\b|(?:\A\s*+|/c\s++)format(?:\.com)?\s++[a-z]:",
+        ),
     ),
     (
         "shell.destructive",
-        r"\b(?:Format-Volume|Clear-Disk|Initialize-Disk|Remove-Partition)\b|(?:^|[&|;]\s*|/c\s+)format(?:\.com)?\s+[a-z]:",
+        True,
+        (
+            r"\bvssadmin(?:\.exe)?\s++delete\s++shadows|\bwmic\s++shadowcopy\s++delete|\bwbadmin\s++delete|\bcipher\s++/w",
+        ),
     ),
+    ("shell.destructive", False, (r"\bbcdedit\b", "recoveryenabled|bootstatuspolicy")),
+    ("shell.destructive", True, (r"\breg(?:\.exe)?\s++delete\s++hk(?:lm|cr|u)",)),
     (
-        "shell.destructive",
-        r"\bvssadmin(?:\.exe)?\s+delete\s+shadows|\bwmic\s+shadowcopy\s+delete|\bwbadmin\s+delete|\bcipher\s+/w",
-    ),
-    (
-        "shell.destructive",
-        r"\bbcdedit\b.*(?:recoveryenabled|bootstatuspolicy)|\breg(?:\.exe)?\s+delete\s+hk(?:lm|cr|u)",
+        "shell.remote_code",
+        False,
+        (r"\b(?:iex|Invoke-Expression)\b", "DownloadString|iwr|irm|Invoke-WebRequest|Invoke-RestMethod|https?:"),
     ),
     (
         "shell.remote_code",
-        r"(?:\b(?:iex|Invoke-Expression)\b.*(?:DownloadString|iwr|irm|Invoke-WebRequest|Invoke-RestMethod|https?:)|"
-        r"(?:iwr|irm|Invoke-WebRequest|Invoke-RestMethod|DownloadString)\b.*\|\s*(?:iex|Invoke-Expression)\b|"
-        r"\bmshta(?:\.exe)?\s+https?:|\bregsvr32\b.*/i:https?:|\bcertutil\b.*-urlcache.*https?:)",
+        False,
+        (
+            r"\b(?:iwr|irm|Invoke-WebRequest|Invoke-RestMethod|DownloadString)\b",
+            r"\|\s*+(?:iex|Invoke-Expression)\b",
+        ),
     ),
-    (
-        "shell.destructive",
-        rf"\b(?:Get-ChildItem|gci|dir|ls)\b(?=[^|]*\s{_OUTSIDE})[^|]*\|[^;]*\b(?:Remove-Item|ri|rm|del)\b",
-    ),
-    (
-        "shell.remote_code",
-        r"scriptblock\]::Create\b.*(?:irm|iwr|Invoke-|DownloadString)|\bbitsadmin\b.*/transfer.*https?:",
-    ),
-    ("shell.cover_tracks", r"\bClear-EventLog\b|\bwevtutil(?:\.exe)?\s+cl\b|\bClear-History\b"),
-    ("shell.denial_of_service", r"\b(?:Stop-Computer|Restart-Computer)\b"),
-    (
-        "shell.persistence",
-        r"\bschtasks(?:\.exe)?\s+/create|\bNew-ScheduledTask\w*|\breg(?:\.exe)?\s+add\s+.*\\Run\b|\bNew-Service\b",
-    ),
-    (
-        "shell.privilege",
-        r"\bnet(?:\.exe)?\s+(?:user\s+\S+.*/add|localgroup\s+administrators\b.*/add)|Set-MpPreference\s+-Disable",
-    ),
+    ("shell.remote_code", False, (r"\bmshta(?:\.exe)?\s++https?:",)),
+    ("shell.remote_code", False, (r"\bregsvr32\b", "/i:https?:")),
+    ("shell.remote_code", False, (r"\bcertutil\b", "-urlcache", "https?:")),
+    ("shell.remote_code", False, (r"scriptblock\]::Create\b", "irm|iwr|Invoke-|DownloadString")),
+    ("shell.remote_code", False, (r"\bbitsadmin\b", "/transfer", "https?:")),
+    ("shell.cover_tracks", False, (r"\bClear-EventLog\b|\bwevtutil(?:\.exe)?\s++cl\b|\bClear-History\b",)),
+    ("shell.denial_of_service", False, (r"\b(?:Stop-Computer|Restart-Computer)\b",)),
+    ("shell.persistence", False, (r"\bschtasks(?:\.exe)?\s++/create|\bNew-ScheduledTask\w*|\bNew-Service\b",)),
+    ("shell.persistence", False, (r"\breg(?:\.exe)?\s++add\s", r"\\Run\b")),
+    ("shell.privilege", False, (r"\bnet(?:\.exe)?\s++(?:user\s++\S|localgroup\s++administrators\b)", "/add")),
+    ("shell.privilege", False, (r"Set-MpPreference\s++-Disable",)),
 )
-_COMPILED = tuple((code, re.compile(pattern, re.IGNORECASE | re.DOTALL)) for code, pattern in _RULES)
+"""(code, whether within one command, what must follow each other). An empty pattern is a place outside."""
+_PLACE = re.compile(rf"\s(?!/[sqfa](?:[:\s]|$)){_OUTSIDE}", re.IGNORECASE)
+_COMPILED = tuple(
+    (code, within, tuple(re.compile(p, re.IGNORECASE) if p else _PLACE for p in patterns))
+    for code, within, patterns in _RULES
+)
+_LISTS = re.compile(r"\A\s*+(?:Get-ChildItem|gci|dir|ls)\b", re.IGNORECASE)
+_DELETING = re.compile(rf"\A\s*+{_DELETES}", re.IGNORECASE)
 _ENCODED = re.compile(r"-e(?:nc(?:odedcommand)?)?\s+['\"]?([A-Za-z0-9+/=]{16,})", re.IGNORECASE)
 _QUOTING_ONLY = re.compile(r"^\s*(?:echo|grep|rg|git|printf|man|cat|sed|awk|Write-Host|Write-Output)\b", re.IGNORECASE)
 
@@ -71,13 +81,30 @@ def is_likely(text: str) -> bool:
     return _LIKELY.search(text) is not None
 
 
+def _follow(patterns: Sequence[re.Pattern[str]], text: str) -> bool:
+    """Whether each of the patterns stands somewhere behind the one before it. A place may stand before an option."""
+    first = patterns[0].search(text)
+    if first is None:
+        return False
+    at = first.end()
+    for pattern in patterns[1:]:
+        match = pattern.search(text, first.end() if pattern is _PLACE else at)
+        if match is None:
+            return False
+        at = match.end()
+    return True
+
+
 def judge(text: str, reading: Reading) -> str | None:
     """Adds findings for PowerShell or cmd in `text`; gives the command that `-EncodedCommand` hides, to be walked."""
     if _QUOTING_ONLY.match(text):
         return None
-    for code, pattern in _COMPILED:
-        if pattern.search(text):
+    commands = re.split(r"[|;&\n]", text)
+    for code, within, patterns in _COMPILED:
+        if any(_follow(patterns, part) for part in (commands if within else [text])):
             reading.add(code, command="windows", object="windows")
+    if any(_LISTS.match(c) and _PLACE.search(c) for c in commands) and any(map(_DELETING.match, commands)):
+        reading.add("shell.destructive", command="windows", object="windows")
     match = _ENCODED.search(text)
     if match is None:
         return None

@@ -21,6 +21,8 @@ _ANSI = re.compile(
     r"\\(?:x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{1,4})|U([0-9A-Fa-f]{1,8})|([0-7]{1,3})|c(.)|(.))", re.DOTALL
 )
 _PLAIN_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
+BRACED = 512 * 1024
+"""Characters that the expansion of one word's braces may go through."""
 _SPLIT = "\ue0f0"
 _GLUE = "\ue0f1"
 _LIST = re.compile(r"\$@|\$\{@\}|\$\{[A-Za-z_]\w*\[@\]\}")
@@ -33,8 +35,8 @@ Pipe = Callable[[str, bool], str]
 
 
 def without_marks(text: str) -> str:
-    """`text` with the private characters that marks use taken out: hostile text can't forge one."""
-    return _MARK_OR_PRIVATE.sub("\ufffd", text)
+    """`text` without the private characters that marks use: none can be forged; and without NUL, which shells drop."""
+    return _MARK_OR_PRIVATE.sub("\ufffd", text.replace("\0", ""))
 
 
 def taint(text: str | None) -> str:
@@ -59,10 +61,14 @@ def ansi(text: str) -> str:
     return _ANSI.sub(one, text)
 
 
+class TooManyBraces(Exception):
+    """A word whose braces stand for more words than anyone reads."""
+
+
 def expand(raw: str, variables: Mapping[str, str], run: Run, home: str, pipe: Pipe | None = None) -> list[str]:
     """The words that `raw` becomes. Globs stay as they are; more than `MAX_WORDS` words end as one unknown."""
     words: list[str] = []
-    for piece in _brace(raw, 0) if "{" in raw and ("," in raw or ".." in raw) else [raw]:
+    for piece in _brace(raw, 0, [BRACED + len(raw)]) if "{" in raw and ("," in raw or ".." in raw) else [raw]:
         text = _one(piece, variables, run, home, pipe)
         words.extend(w.replace(_GLUE, "") for w in text.split(_SPLIT) if w)
         if len(words) > MAX_WORDS:
@@ -70,8 +76,11 @@ def expand(raw: str, variables: Mapping[str, str], run: Run, home: str, pipe: Pi
     return words
 
 
-def _brace(raw: str, depth: int) -> list[str]:
-    """Brace expansion outside quotes; `${...}` is none."""
+def _brace(raw: str, depth: int, left: list[int]) -> list[str]:
+    """Brace expansion outside quotes; `${...}` is none. `left` are the characters that it may still go through."""
+    left[0] -= len(raw)
+    if left[0] < 0:
+        raise TooManyBraces
     if depth > 6 or any(q in raw for q in "'\"`"):
         return _brace_quoted(raw)
     for match in _BRACES.finditer(raw):
@@ -81,7 +90,7 @@ def _brace(raw: str, depth: int) -> list[str]:
         options = body.split(",") if "," in body else _range(body)
         result: list[str] = []
         for option in options[:64]:
-            result.extend(_brace(raw[: match.start()] + option + raw[match.end() :], depth + 1))
+            result.extend(_brace(raw[: match.start()] + option + raw[match.end() :], depth + 1, left))
             if len(result) > MAX_WORDS:
                 break
         return result

@@ -202,37 +202,35 @@ class SettledBuckets:
     def _caps(tenant: _Tenant, scope: ScopeLimits, take: Take, when: Period, share: int) -> list[Limited]:
         assert tenant.totals is not None and tenant.first is not None
         used, own = tenant.totals.scopes.get(scope.scope, NOTHING), tenant.own(scope.scope)
-        at_first, since = tenant.first.scopes.get(scope.scope, NOTHING), tenant.since.get(scope.scope, _Own())
-        held = tenant.reserved[scope.scope]
+        first, since = tenant.first.scopes.get(scope.scope, NOTHING), tenant.since.get(scope.scope, _Own())
+        held, running = tenant.reserved[scope.scope], tenant.in_flight[scope.scope]
+        is_session = scope.scope.startswith("session:")
         found: list[Limited] = []
         day_us, month_us = when.day_ends_us - take.now_us, when.month_ends_us - take.now_us
 
-        def judge(code: str, cap: int | None, settled: int, mine: int, before: int, all_mine: int, asked: int,
-                  wait_us: int) -> None:  # fmt: skip
+        def judge(code: str, cap: int | None, asked: int, wait_us: int, *counts: tuple[int, int]) -> None:
+            """`counts`: what was settled at some reading, and what this process took and can't see in it."""
             if cap is None:
                 return
-            fits = settled < cap and settled + share * (mine + asked) <= cap
-            if not fits or before + share * (all_mine + asked) > cap:
+            if any(settled >= cap or settled + share * (mine + asked) > cap for settled, mine in counts):
                 found.append(_limited(scope, code, wait_us))
 
-        requests = own.requests, since.requests
-        judge("quota.daily", scope.daily_requests, used.day_requests, requests[0], at_first.day_requests, requests[1],
-              1, day_us)  # fmt: skip
-        judge("quota.monthly", scope.monthly_requests, used.month_requests, requests[0], at_first.month_requests,
-              requests[1], 1, month_us)  # fmt: skip
+        newest, all_of_it = own.requests, since.requests
+        judge("quota.daily", scope.daily_requests, 1, day_us,
+              (used.day_requests, newest), (first.day_requests, all_of_it))  # fmt: skip
+        judge("quota.monthly", scope.monthly_requests, 1, month_us,
+              (used.month_requests, newest), (first.month_requests, all_of_it))  # fmt: skip
         if scope.limits_money:
-            mine, all_mine, asked = own.micro_usd + held, since.micro_usd + held, take.estimate_micro_usd
-            judge("quota.daily_usd", scope.daily_micro_usd, used.day_micro_usd, mine, at_first.day_micro_usd, all_mine,
-                  asked, day_us)  # fmt: skip
-            judge("quota.monthly_usd", scope.monthly_micro_usd, used.month_micro_usd, mine, at_first.month_micro_usd,
-                  all_mine, asked, month_us)  # fmt: skip
-            if scope.scope.startswith("session:"):
-                judge("quota.total_usd", scope.total_micro_usd, 0, mine, 0, all_mine, asked, month_us)
-        if scope.concurrency is not None:
-            running = tenant.in_flight[scope.scope]
-            judge("quota.concurrency", scope.concurrency, 0, running, 0, running, 1, FRESH_US)
-        if scope.scope.startswith("session:"):
-            judge("quota.total", scope.total_requests, 0, own.requests, 0, since.requests, 1, month_us)
+            asked, newest, all_of_it = take.estimate_micro_usd, own.micro_usd + held, since.micro_usd + held
+            judge("quota.daily_usd", scope.daily_micro_usd, asked, day_us,
+                  (used.day_micro_usd, newest), (first.day_micro_usd, all_of_it))  # fmt: skip
+            judge("quota.monthly_usd", scope.monthly_micro_usd, asked, month_us,
+                  (used.month_micro_usd, newest), (first.month_micro_usd, all_of_it))  # fmt: skip
+            if is_session:
+                judge("quota.total_usd", scope.total_micro_usd, asked, month_us, (0, newest), (0, all_of_it))
+        judge("quota.concurrency", scope.concurrency, 1, FRESH_US, (0, running))
+        if is_session:
+            judge("quota.total", scope.total_requests, 1, month_us, (0, own.requests), (0, since.requests))
         return found
 
     def _remember(self, key: tuple[str, str], meter: Meter) -> None:

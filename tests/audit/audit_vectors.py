@@ -17,7 +17,11 @@ def shared(name: str) -> list[Any]:
     path = folder / "vectors" / name
     if not path.exists():
         return [
-            pytest.param(None, id="absent", marks=pytest.mark.skip(reason="needs data from elsewhere: nothing to do"))
+            pytest.param(
+                None,
+                id="absent",
+                marks=pytest.mark.skip(reason="needs test vectors that are no part of this repository: nothing to do"),
+            )
         ]
     vectors = json.loads(path.read_text("utf-8"))["vectors"]
     return [pytest.param(vector, id=str(vector.get("id", n))) for n, vector in enumerate(vectors)]

@@ -104,7 +104,7 @@ def test_entries_behind_the_checkpoint_are_left_out(tmp_path: Path) -> None:
 
 def test_a_directory_that_holds_something_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
-    with pytest.raises(TileError, match="empty"):
+    with pytest.raises(TileError, match="expected an empty directory: choose another one"):
         sample().write(tmp_path)
 
 

@@ -646,7 +646,7 @@ def test_shared_scenarios_of_logs_are_all_here() -> None:
     repository = Path(__file__).resolve().parents[2]
     path = Path(os.environ.get("AEGIS_SHARED", repository.parent / "shared")) / "vectors/redteam_scenarios.json"
     if not path.exists():
-        pytest.skip("needs data from elsewhere: nothing to do")
+        pytest.skip("needs test vectors that are no part of this repository: nothing to do")
     elsewhere = {f"RT{n}" for n in (28, 29, 30, 32, 33, 56, 57, 61)}  # receipts
     not_yet = {f"RT{n}" for n in (37, 38, 44, 45, 46, 52, 53, 54, 60, 62, 65, 66, 68)}
     scenarios = {scenario["id"]: scenario for scenario in json.loads(path.read_text())["scenarios"]}

@@ -29,7 +29,9 @@ LEARNT_AFTER_US = 500_000
 
 RATE_FAMILIES = {"velocity_burst", "id_scan", "cost_spike", "delegation_loop"}
 
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="needs data from elsewhere: nothing to do")
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="needs test vectors that are no part of this repository: nothing to do"
+)
 
 
 def records(name: str) -> Iterator[dict[str, Any]]:

@@ -92,6 +92,11 @@ def test_a_full_disk_is_one_line(mounted: Callable[[str], Path]) -> None:
     (disk / "data").rmdir() if not any((disk / "data").iterdir()) else None
 
 
+def test_a_data_directory_without_the_right_to_it_says_who_wants_to_write() -> None:
+    with pytest.raises(CannotStart, match=f"the user {os.geteuid()} may write to: choose another --data-dir"):
+        DataDir.claim(Path("/proc/aegis"))
+
+
 @pytest.mark.needs_root
 def test_roots_data_is_where_the_servers_account_can_go() -> None:
     assert default_data_dir() == Path("/var/lib/aegis")

@@ -183,6 +183,46 @@ def test_data_of_another_version_is_one_line(folder: Path) -> None:
         EmbeddedServers.claim(folder)
 
 
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "expected a PostgreSQL cluster in .*/postgres .*, got nothing: restore it from a backup"),
+        ({"notes.txt": "mine"}, "expected a PostgreSQL cluster in .*, got something else: restore it"),
+        ({"PG_VERSION": "9.6\n"}, "expected a version's number from 10 on"),
+        ({"PG_VERSION": "\xff\n"}, "got no text from its PG_VERSION"),
+        ({"PG_VERSION": "18\n"}, "was not made by Aegis .*: choose another --data-dir"),
+        ({"PG_VERSION": "18\n", "postgresql.conf": "port = 5432\n"}, "was not made by Aegis"),
+    ],
+    ids=["nothing", "something else", "an old version", "no version", "without settings", "another program's"],
+)
+def test_another_thing_in_the_databases_place_is_one_line_and_stays_as_it_is(
+    folder: Path, files: dict[str, str], said: str
+) -> None:
+    (folder / "postgres").mkdir()
+    for name, text in files.items():
+        (folder / "postgres" / name).write_text(text, "latin-1")
+    with pytest.raises(CannotStart, match=said) as caught:
+        EmbeddedServers.claim(folder)
+    assert "\n" not in str(caught.value)
+    held = {path.name: path.read_text("latin-1") for path in (folder / "postgres").iterdir()}
+    assert held == files
+
+
+def test_a_file_in_the_databases_place_is_one_line(folder: Path) -> None:
+    (folder / "postgres").write_text("mine")
+    with pytest.raises(CannotStart, match="Not a directory from its PG_VERSION"):
+        EmbeddedServers.claim(folder)
+
+
+@pytest.mark.needs_root
+def test_a_cluster_that_another_account_owns_is_one_line(own_servers: EmbeddedServers) -> None:
+    own_servers.stop()
+    os.chown(own_servers.postgres.data, 0, 0)
+    name = own_servers.postgres.account.name
+    with pytest.raises(CannotStart, match=f"belongs to user 0, expected {name}: type `chown -R {name} "):
+        EmbeddedServers.claim(own_servers.data.path)
+
+
 def test_a_deep_data_directory_works(folder: Path) -> None:
     deep = folder.joinpath(*["a-directory-with-a-long-name"] * 8)
     servers = EmbeddedServers.claim(deep)

@@ -161,7 +161,13 @@ def test_every_class_in_a_rule_is_in_the_lexicon() -> None:
 def _shared() -> list[Any]:
     file = SHARED / "eval" / "pi_text.jsonl"
     if not file.exists():
-        return [pytest.param("", [], marks=pytest.mark.skip(reason="needs data from elsewhere: nothing to do"))]
+        return [
+            pytest.param(
+                "",
+                [],
+                marks=pytest.mark.skip(reason="needs test vectors that are no part of this repository: nothing to do"),
+            )
+        ]
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in map(json.loads, file.read_text("utf-8").splitlines()):
         rows[row["label"]].append(row)

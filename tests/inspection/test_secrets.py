@@ -256,7 +256,12 @@ def test_a_megabyte_of_near_misses_is_only_read_once() -> None:
 def _shared() -> list[Any]:
     file = SHARED / "eval" / "secrets.jsonl"
     if not file.exists():
-        return [pytest.param(None, marks=pytest.mark.skip(reason="needs data from elsewhere: nothing to do"))]
+        return [
+            pytest.param(
+                None,
+                marks=pytest.mark.skip(reason="needs test vectors that are no part of this repository: nothing to do"),
+            )
+        ]
     return [pytest.param(row, id=row["id"]) for row in map(json.loads, file.read_text("utf-8").splitlines())]
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from aegis.audit import keys
 from aegis.config import Config
 from aegis.embedded.trouble import CannotStart
-from aegis.roles.up import need_policy_engine
+from aegis.roles.up import KEY_FILES, need_policy_engine
 from tests.conftest import quick_folder
 
 pytestmark = [pytest.mark.server, pytest.mark.needs_linux]
@@ -154,7 +155,8 @@ def test_both_loopbacks_answer(up: Up) -> None:
 def test_a_second_one_on_the_same_data_says_who_has_it(up: Up, same_port: bool) -> None:
     second = Up(up.data, *(["--port", up.url.rpartition(":")[2]] if same_port else []))
     assert second.process.wait(PATIENCE_S) == 1
-    assert f"the data directory {up.data} is in use by process {up.process.pid}" in second.said()
+    held = f"the data directory {up.data} is in use by process {up.process.pid}: stop it with `kill {up.process.pid}`"
+    assert held in second.said()
     assert up.is_ready()
 
 
@@ -226,25 +228,58 @@ def test_a_first_start_that_was_broken_off_begins_anew_and_deletes_nothing() -> 
 
 
 @pytest.mark.parametrize(
-    ("missing", "named"),
+    ("missing", "said"),
     [
-        (["credentials.json", "prepared"], "expected prepared or credentials.json beside it"),
-        (["keys"], "expected its keys in"),
+        (["keys"], r"the log in \S+/postgres needs its keys, and \S+/keys lacks root.key, log.key, .*: restore them"),
+        (["keys/log.key"], r"needs its keys, and \S+/keys lacks log.key: restore them"),
+        (["postgres"], r"has the credentials.json of an installation and no postgres beside it: restore that"),
+        (["postgres/PG_VERSION"], r"expected a PostgreSQL cluster in \S+/postgres .*, got something else: restore it"),
     ],
-    ids=["nothing says whose it is", "its keys are missing"],
+    ids=["no keys", "one key short", "no database", "half a database"],
 )
-def test_an_incomplete_restore_is_refused_and_left_as_it_is(missing: list[str], named: str) -> None:
+def test_an_incomplete_restore_is_one_line_and_is_left_as_it_is(
+    restorable: Path, missing: list[str], said: str
+) -> None:
+    for name in missing:
+        (restorable / name).rename(restorable / f"{name}.away")
+    before = sorted(map(str, restorable.rglob("*")))
+    refused = Up(restorable)
+    assert refused.process.wait(PATIENCE_S) == 1
+    after = sorted(map(str, restorable.rglob("*")))
+    for name in missing:
+        (restorable / f"{name}.away").rename(restorable / name)
+    assert re.search(said, refused.said()) and refused.said().count("\n") == 1, refused.said()
+    assert after == before
+
+
+def test_a_database_and_its_keys_are_a_whole_restore(restorable: Path) -> None:
+    token = json.loads((restorable / "credentials.json").read_text())["agents"]["default"]["token"]
+    with _directory() as data:
+        data.mkdir(mode=0o700)
+        for name in ("postgres", "keys"):
+            subprocess.run(["cp", "-a", restorable / name, data / name], check=True)
+        restored = Up(data).ready()
+        call = urllib.request.Request(
+            restored.url + "/v1/decide",
+            b'{"tool": "note", "arguments": {}}',
+            {"authorization": f"Bearer {token}", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(call, timeout=30) as answer:
+            assert json.load(answer)["receipt"]["index"] >= 1
+        assert restored.stop() == 0
+        assert "there is no credentials.json, and its tokens go on being valid" in restored.said()
+
+
+def test_the_supervisor_knows_the_names_of_all_keys() -> None:
+    assert tuple(f"{role}.key" for role in keys.ROLES) == KEY_FILES
+
+
+@pytest.fixture(scope="module")
+def restorable() -> Iterator[Path]:
+    """The data directory of an installation that is stopped."""
     with _directory() as data:
         assert Up(data).ready().stop() == 0
-        for name in missing:
-            (data / name).rename(data / f"{name}.away")
-        refused = Up(data)
-        assert refused.process.wait(30) != 0
-        [line] = [line for line in refused.said().splitlines() if "couldn't" in line]
-        assert named in line
-        for name in missing:
-            (data / f"{name}.away").rename(data / name)
-        assert Up(data).ready().stop() == 0
+        yield data
 
 
 def test_credentials_that_were_put_away_are_not_made_again() -> None:

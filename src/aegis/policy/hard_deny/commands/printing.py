@@ -58,7 +58,7 @@ _AWK_RUNS = (
 PUT_TOGETHER = 256 * 1024
 """Characters of an awk program whose variables are put in, and words times variables that are looked at."""
 _SED_RUNS = re.compile(
-    r"\s*+(?:\d+|\$)?s(\W)(?:\\.|(?!\1)[^\\])*+\1((?:\\.|(?!\1)[^\\])*+)\1[gip\d]*+e[gip\d]*+\s*+\Z", re.DOTALL
+    r"\s*+(?:\d+|\$)?s(\W)(?:\\.|(?!\1)[^\\])*\1((?:\\.|(?!\1)[^\\])*)\1[gip\d]*+e[gip\d]*+\s*+\Z", re.DOTALL
 )
 """`s/a/b/e` runs what it has put together."""
 

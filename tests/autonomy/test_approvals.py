@@ -19,7 +19,7 @@ from aegis.kernel.call import Role
 from aegis.kernel.clock import now_us
 from aegis.kernel.problems import Problem
 from aegis.kernel.verdict import Verdict
-from aegis.tenants.accounts import create_agent, create_tenant
+from aegis.tenants.accounts import NewTenant, create_agent
 
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
@@ -57,16 +57,12 @@ ANN = Decider("u_ann", Role.SECURITY, frozenset({"u_ann", "ann@example.com"}), "
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
+async def house(database: Database, tenant: NewTenant, tmp_path: Path) -> AsyncIterator[House]:
     ledger = Committer(database, keys.load(tmp_path / "keys", create=True), instance="test", clock=now_us)
     await ledger.start()
-    async with database.unscoped() as connection:
-        await connection.execute("INSERT INTO control.installation (name) VALUES ('test.local') ON CONFLICT DO NOTHING")
-    async with database.scope("") as connection:
-        tenant = (await create_tenant(connection, "alpha")).id
-    async with database.scope(tenant) as connection:
-        agent = await create_agent(connection, tenant, "payer", owner="Owner@Example.com")
-    yield House(database, Approvals(database, ledger), tenant, agent.id, now_us())
+    async with database.scope(tenant.id) as connection:
+        agent = await create_agent(connection, tenant.id, "payer", owner="Owner@Example.com")
+    yield House(database, Approvals(database, ledger), tenant.id, agent.id, now_us())
     await ledger.close()
 
 

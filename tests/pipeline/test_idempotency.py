@@ -23,7 +23,7 @@ from aegis.kernel.jsontree import parse
 from aegis.kernel.problems import Problem
 from aegis.kernel.record import Draft
 from aegis.pipeline.idempotency import Fresh, Idempotency, Stored, request_digest
-from aegis.tenants.accounts import create_tenant
+from aegis.tenants.accounts import NewTenant
 
 BODY = {"tool": "pay", "arguments": {"amount": 1}}
 OTHER_BODY = {"tool": "pay", "arguments": {"amount": 2}}
@@ -84,14 +84,10 @@ class House:
 
 
 @pytest.fixture
-async def house(database: Database, tmp_path: Path) -> AsyncIterator[House]:
+async def house(database: Database, tenant: NewTenant, tmp_path: Path) -> AsyncIterator[House]:
     ledger = Committer(database, keys.load(tmp_path / "keys", create=True), instance="test", clock=now_us)
     await ledger.start()
-    async with database.unscoped() as connection:
-        await connection.execute("INSERT INTO control.installation (name) VALUES ('test.local') ON CONFLICT DO NOTHING")
-    async with database.scope("") as connection:
-        tenant = (await create_tenant(connection, "alpha")).id
-    yield House(database, ledger, tenant)
+    yield House(database, ledger, tenant.id)
     await ledger.close()
 
 

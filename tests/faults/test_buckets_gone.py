@@ -126,3 +126,24 @@ async def test_kill_switches_work_through_postgresql(
     assert (await tenant.decide(other, "look", {"n": 1})).code == "allow"
     await tenant.set_up("POST", f"{path}/release", {"reason": "test"})
     assert (await tenant.decide(agent, "look", {"n": 1})).code == "allow"
+
+
+@pytest.mark.parametrize("away", AWAY)
+async def test_both_gateways_take_up_an_agent_that_was_made_through_one_of_them(
+    home: House, tenant: Tenant, shop: Target, away: Callable[[House], None]
+) -> None:
+    """Nobody tells the other process at once: it has to look for what it doesn't know."""
+    known = await warmed(tenant, shop)
+    away(home)
+    await degraded(tenant, known)
+    for n in range(4):
+        agent = await tenant.agent(f"new {n}")
+        quota, contract = f"/v1/quotas/agent:{agent.id}", f"/v1/contracts/{agent.id}"
+        await asyncio.gather(
+            *(tenant.set_up("PUT", quota, {"daily_requests": 5}) for _ in range(WARM)),
+            *(tenant.set_up("PUT", contract, {"mode": "enforce"}) for _ in range(WARM)),
+            *(tenant.set_up("POST", "/v1/keys", {"name": "k", "role": "agent", "agent": agent.id}) for _ in range(4)),
+            *(tenant.caller.ask("POST", "/v1/sessions", {}, token=agent.token) for _ in range(WARM)),
+        )
+        answers = await asyncio.gather(*(tenant.decide(agent, "look", {"n": n}) for n in range(2)))
+        assert not any("auth.agent_unknown" in answer.codes for answer in answers), answers

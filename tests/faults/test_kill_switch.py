@@ -148,3 +148,20 @@ async def _refused(tenant: Tenant, agent: Agent) -> bool:
     answers = await asyncio.gather(*(tenant.decide(agent, "pay", {"n": n}) for n in range(8)))
     assert {answer.code for answer in answers} <= {"kill"}, answers
     return True
+
+
+async def test_changes_of_one_tenant_that_come_together_wait_for_each_other(tenant: Tenant) -> None:
+    """Each locks documents, the tenant's version and the log's head: in a knot one of them would be lost."""
+    agent = await tenant.agent("one")
+    scope = f"/v1/kill-switches/agent:{agent.id}"
+    for n in range(4):
+        contract = {"mode": "enforce", "tools": {"allow": [f"tool {n}"]}}
+        quota = {"daily_requests": n}
+        await asyncio.gather(
+            *(tenant.set_up("PUT", f"/v1/contracts/{agent.id}", contract) for _ in range(6)),
+            *(tenant.set_up("PUT", f"/v1/quotas/agent:{agent.id}", quota) for _ in range(6)),
+            *(tenant.set_up("PUT", scope, {"reason": "test"}) for _ in range(6)),
+            *(tenant.set_up("PUT", f"/v1/tools/made-{n}", {"effect": "read"}) for _ in range(6)),
+        )
+        await tenant.set_up("POST", f"{scope}/release", {"reason": "test"})
+    (await tenant.log()).verify()

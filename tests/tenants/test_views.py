@@ -230,3 +230,18 @@ async def test_a_listed_tenant_is_looked_up_however_many_are_guessed(
                 await views.get(f"ten_{letter}{digit}" + "b" * 14)
     views.list_known([tenant.id])
     assert (await views.get(tenant.id)).tenant == tenant.id
+
+
+async def test_an_agent_made_elsewhere_just_now_is_looked_for(
+    database: Database, views: Views, tenant: NewTenant
+) -> None:
+    before = await views.get(tenant.id)
+    async with database.scope(tenant.id) as connection:
+        made = await create_agent(connection, tenant.id, "newcomer")
+    assert made.id not in before.agents
+    found = await views.with_agent(tenant.id, made.id)
+    assert made.id in found.agents
+    assert await views.with_agent(tenant.id, None) is found
+    await database.close()
+    assert await views.with_agent(tenant.id, made.id) is found
+    assert await views.with_agent(tenant.id, "agt_nobody") is found

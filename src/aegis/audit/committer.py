@@ -114,9 +114,13 @@ class Committer:
 
     @asynccontextmanager
     async def transaction(self, tenant: str) -> AsyncIterator[Transaction]:
-        """A transaction in the tenant's scope whose rows and other changes commit together."""
+        """A transaction in the tenant's scope whose rows and other changes commit together.
+
+        One at a time a tenant: changes lock documents, the tenant's version and the head in orders of their own.
+        """
         try:
             async with self._database.scope(tenant) as connection:
+                await connection.execute(SQL.one_change_at_a_time, tenant)
                 change = Transaction(connection, self, tenant)
                 yield change
                 extension = await change.write()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 from aegis.autonomy.windows import DAYS, zone_names
 from aegis.kernel.clock import MicroSeconds, from_iso
 from aegis.kernel.jsontree import JsonTree
-from aegis.kernel.problems import FieldError, Problem
+from aegis.kernel.problems import FieldError, Problem, unknown_members
 from aegis.kernel.tenancy import ApprovalRule, Contract, TimeWindow
 
 MEMBERS = ("mode", "tools", "resources", "time_windows", "approvals", "intent_by", "expires_at")
@@ -53,12 +52,7 @@ class _Errors:
         if not isinstance(value, dict):
             self.add(path, "an object", value)
             return {}
-        known = tuple(members)
-        for name in value:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                self.found.append(FieldError(f"{path}/{_escaped(name)}", f"unknown member{hint}"))
+        self.found += unknown_members(value, tuple(members), path)
         return value
 
     def each(self, value: JsonTree, path: str, most: int, one: Callable[[JsonTree, str], T | None]) -> tuple[T, ...]:
@@ -96,7 +90,7 @@ def _refuse_unsupported(body: JsonTree) -> None:
 
 
 def _contract(body: JsonTree, agent: str, version: int, errors: _Errors) -> Contract:
-    given = errors.object(body, "", MEMBERS)
+    given = errors.object(body, "", (*MEMBERS, *UNSUPPORTED))
     tools_allow, tools_deny = _lists(given, "tools", errors)
     resources_allow, resources_deny = _lists(given, "resources", errors)
     windows = given.get("time_windows")
@@ -186,7 +180,3 @@ def _named(value: object) -> str:
             return f"a list of {len(value)}"
         case _:
             return "an object"
-
-
-def _escaped(name: str) -> str:
-    return name[:64].replace("~", "~0").replace("/", "~1")

@@ -168,14 +168,14 @@ async def add_key(ask: Ask) -> Reply:
     agent = members.text("agent", limit=64)
     if (word == "agent") != (agent is not None):
         members.wrong("agent", "expected the agent's id with the role agent, and only then")
-    elif agent is not None and agent not in ask.view.agents:
-        members.wrong("agent", "there is no such agent")
     members.finish()
     assert word is not None
     role = Role(word)
     if within(ask.principal.role, role) is not role:
         raise Problem(403, "auth.role", f"the role {ask.principal.role.value} can't make keys of the role {word}")
     async with ask.services.ledger.transaction(ask.tenant) as change:
+        if agent is not None and await change.connection.fetchrow(SQL.agent, ask.tenant, agent) is None:
+            raise Problem(422, "request.invalid", "/agent: there is no such agent")
         key = new_id("sub") if agent is None else agent
         made = await accounts.create_key(
             change.connection, ask.tenant, role=role, subject=agent or f"key:{key}", name=name, agent=agent

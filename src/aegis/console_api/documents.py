@@ -236,11 +236,17 @@ def check_quota(ask: Ask, scope: str) -> dict[str, JsonTree]:
     return _given(ask.tree, QUOTA)
 
 
+async def needs_agent(ask: Ask, agent: str, connection: Connection) -> None:
+    """By the store, not by this process's view: the agent may have been made through another process just now."""
+    if await connection.fetchval(SQL.has_agent, ask.tenant, agent) is None:
+        raise Problem(404, "agents.unknown", "there is no such agent in this tenant")
+
+
 async def needs_holder(ask: Ask, scope: str, connection: Connection) -> None:
     """A cap for an agent or a team that isn't there would hold nobody. Tools need no set-up."""
     kind, _, name = scope.partition(":")
-    if kind == "agent" and name not in ask.view.agents:
-        raise Problem(404, "agents.unknown", "there is no such agent in this tenant")
+    if kind == "agent":
+        await needs_agent(ask, name, connection)
     if kind == "team" and await connection.fetchval(SQL.has_team, ask.tenant, name) is None:
         raise Problem(404, "teams.unknown", "there is no such team in this tenant")
 
@@ -282,8 +288,6 @@ async def _warn_host(guard: Guard, host: str) -> list[str]:
 
 
 def check_contract(ask: Ask, agent: str) -> dict[str, JsonTree]:
-    if agent not in ask.view.agents:
-        raise Problem(404, "agents.unknown", "there is no such agent in this tenant")
     parse_contract(ask.tree, agent=agent)
     return {"mode": "enforce", **_given(ask.tree, CONTRACT)}
 
@@ -385,7 +389,7 @@ async def get_quota(ask: Ask) -> Reply:
 TOOLS = Kind("tools", "name", check_tool, warn_tool)
 UPSTREAMS = Kind("upstreams", "name", check_upstream, warn_upstream)
 QUOTAS = Kind("quotas", "scope", check_quota, needs=needs_holder)
-CONTRACTS = Kind("contracts", "agent", check_contract)
+CONTRACTS = Kind("contracts", "agent", check_contract, needs=needs_agent)
 
 
 def _routes(kind: Kind, path: str, write: Permission, members: tuple[str, ...]) -> tuple[Route, ...]:

@@ -99,6 +99,10 @@ ON CONFLICT (tenant, ref) DO UPDATE SET sealed = excluded.sealed, created_at = n
 -- Forgets it.
 DELETE FROM control.secrets WHERE tenant = $1 AND ref = $2 RETURNING ref
 
+-- name: has_agent
+-- Whether the tenant has this agent.
+SELECT true FROM control.agents WHERE tenant = $1 AND id = $2 AND NOT gone
+
 -- name: has_team
 -- Whether the tenant has this team.
 SELECT true FROM control.teams WHERE tenant = $1 AND id = $2 AND NOT gone

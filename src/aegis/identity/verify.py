@@ -29,6 +29,7 @@ _NO_SUCH_KEY = b"\x00" * 32
 class ViewSource(Protocol):
     def peek(self, tenant: str) -> TenantView | None: ...
     async def get(self, tenant: str) -> TenantView: ...
+    async def with_agent(self, tenant: str, agent: str | None) -> TenantView: ...
 
 
 @dataclass(slots=True)
@@ -150,7 +151,8 @@ class Authenticator:
         meaning.check_audience(token.claims, self._audience)
         meaning.check_times(token.claims, self._clock())
         principal = meaning.own_principal(token.claims, self._own_issuer)
-        return _Verified(principal, None, principal.expires_at, await self._view(principal.tenant))
+        view = await self._view(principal.tenant, principal.agent)
+        return _Verified(principal, None, principal.expires_at, view)
 
     async def _issuer_of(self, token: Token) -> tuple[Issuer, str, TenantView]:
         name = token.claims.get("iss")
@@ -167,9 +169,9 @@ class Authenticator:
         meaning.check_audience(token.claims, issuer.audience)
         meaning.check_times(token.claims, self._clock())
 
-    async def _view(self, tenant: str) -> TenantView:
+    async def _view(self, tenant: str, agent: str | None = None) -> TenantView:
         try:
-            return await self._views.get(tenant)
+            return await self._views.with_agent(tenant, agent)
         except UnknownTenant:
             raise Refused("auth.tenant", "the credential's tenant is not known") from None
 

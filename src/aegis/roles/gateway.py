@@ -307,7 +307,7 @@ async def build(config: Config, stack: AsyncExitStack) -> Rest:
         idempotency=idempotency,
         outcomes=Outcomes(database, recorder, output_filter, holdings, now_us),
         probes=probes,
-        sessions=SessionDesk(sessions, authenticator),
+        sessions=SessionDesk(sessions, authenticator, views),
         access=services.refused,
         spend=spent.spend,
         permit=permits,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 
 from aegis.kernel.jsontree import JsonTree
 from aegis.kernel.money import micro_usd
-from aegis.kernel.problems import FieldError, Problem
+from aegis.kernel.problems import FieldError, Problem, escaped, unknown_members
 
-MOST_STRANGE = 32
 """Looking for the nearest known name costs time, and nobody reads thousands of errors."""
 _WORDS = {str: "a string", bool: "true or false", int: "a whole number", dict: "an object", list: "a list"}
 
@@ -22,17 +20,10 @@ class Members:
 
     def __init__(self, tree: Mapping[str, JsonTree], known: Collection[str], path: str = "") -> None:
         self.tree, self.path = tree, path
-        self.errors: list[FieldError] = []
-        strange = [name for name in tree if name not in known]
-        if len(strange) > MOST_STRANGE:
-            self.errors.append(FieldError(path, f"{len(strange) - MOST_STRANGE} more unknown members"))
-        for name in strange[:MOST_STRANGE]:
-            near = get_close_matches(name[:64], known, 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(sorted(known))}"
-            self.wrong(name[:64], f"unknown member{hint}")
+        self.errors: list[FieldError] = unknown_members(tree, known, path)
 
     def wrong(self, name: str, message: str) -> None:
-        self.errors.append(FieldError(f"{self.path}/{name.replace('~', '~0').replace('/', '~1')}", message))
+        self.errors.append(FieldError(f"{self.path}/{escaped(name)}", message))
 
     def text(self, name: str, *, required: bool = False, limit: int = 4096, least: int = 0) -> str | None:
         value: str | None = self._typed(name, str, required)

@@ -199,7 +199,7 @@ class Rest:
         self, scope: Scope, principal: Principal, view: TenantView, tree: dict[str, JsonTree], size: int
     ) -> tuple[int, bytes, Headers]:
         takes_no_query(scope)
-        return 201, orjson.dumps(await self._sessions.open(principal, view, tree)), [JSON]
+        return 201, orjson.dumps(await self._sessions.open(principal, tree)), [JSON]
 
     # ------------------------------------------------------------------ parts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from aegis.identity.roles import Permission, may
 from aegis.identity.sessions import LIFETIME_US, Sessions, SessionsUnavailable, SessionTool, SessionUser
@@ -19,11 +19,15 @@ TOOL_BYTES = 64 * 1024
 METADATA_BYTES = 16 * 1024
 
 
-class SessionDesk:
-    def __init__(self, sessions: Sessions, authenticator: Authenticator) -> None:
-        self._sessions, self._authenticator = sessions, authenticator
+class ViewSource(Protocol):
+    async def with_agent(self, tenant: str, agent: str | None) -> TenantView: ...
 
-    async def open(self, principal: Principal, view: TenantView, tree: dict[str, JsonTree]) -> dict[str, Any]:
+
+class SessionDesk:
+    def __init__(self, sessions: Sessions, authenticator: Authenticator, views: ViewSource) -> None:
+        self._sessions, self._authenticator, self._views = sessions, authenticator, views
+
+    async def open(self, principal: Principal, tree: dict[str, JsonTree]) -> dict[str, Any]:
         """`{"session_id", "expires_at"}`. Raises Problem 403, 422 or 503."""
         members = Members(tree, ("intent", "user", "agent", "tools", "metadata"))
         intent = members.text("intent", limit=64 * 1024)
@@ -34,6 +38,7 @@ class SessionDesk:
         tools = _tools(tree.get("tools"), members)
         user, id_token = _user(members)
         members.finish()
+        view = await self._views.with_agent(principal.tenant, named)
         agent = self._agent(principal, view, named)
         if user is not None and id_token is not None:
             user = await self._verified(principal, user, id_token)

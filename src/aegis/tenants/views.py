@@ -86,6 +86,19 @@ class Views:
         view = self._views.get(tenant)
         return view if view is not None else await self._first(tenant)
 
+    async def with_agent(self, tenant: str, agent: str | None) -> TenantView:
+        """As `get`, read again where the view lacks `agent`: it may have been made through another process just now.
+
+        A view that can't be read again is answered as it is, without the agent.
+        """
+        view = await self.get(tenant)
+        if agent is None or agent in view.agents:
+            return view
+        try:
+            return await self.refresh(tenant)
+        except ViewUnavailable:
+            return view
+
     async def refresh(
         self, tenant: str, at_least_version: int | None = None, at_least_epoch: int | None = None
     ) -> TenantView:

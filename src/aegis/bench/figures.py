@@ -24,6 +24,7 @@ class Figure:
     floor: float | None = None
     mark: str | None = None
     holds: bool | None = None
+    note: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -35,6 +36,8 @@ class Figure:
             made |= {"floor": rounded(self.floor), "ratio": rounded(self.ratio)}
         if self.mark is not None:
             made |= {"mark": self.mark, "holds": self.holds}
+        if self.note:
+            made["note"] = self.note
         return made
 
 
@@ -89,7 +92,7 @@ def table(figures: Sequence[Figure], *, busy: bool) -> Table:
     for figure in figures:
         made.add_row(
             figure.name,
-            f"{rounded(figure.value):,g} {figure.unit}",
+            f"{rounded(figure.value):,g} {figure.unit}" + (f" ({figure.note})" if figure.note else ""),
             "" if figure.floor is None else f"{rounded(figure.floor):,g} {figure.unit}",
             "" if figure.ratio is None else f"{figure.ratio:.2f}",
             figure.mark or "",

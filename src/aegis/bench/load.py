@@ -10,6 +10,7 @@ import asyncio
 import random
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 END_OF_HEAD = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CODE = re.compile(rb'"code":"([^"]*)"')
 PATIENCE_S = 30.0
 
 Answered = Callable[[int, bytes, float], None]
@@ -26,7 +28,8 @@ Answered = Callable[[int, bytes, float], None]
 class Connection(asyncio.Protocol):
     """One keep-alive connection, one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self._place = (host, port)
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._answered: Answered | None = None
@@ -35,8 +38,14 @@ class Connection(asyncio.Protocol):
     @classmethod
     async def open(cls, url: str) -> Connection:
         parts = urlsplit(url)
-        _, connection = await asyncio.get_running_loop().create_connection(cls, parts.hostname or "", parts.port or 80)
+        connection = cls(parts.hostname or "", parts.port or 80)
+        await connection.ready()
         return connection
+
+    async def ready(self) -> None:
+        """Connects again where the server has closed the connection meanwhile."""
+        if self._transport is None or self._transport.is_closing():
+            await asyncio.get_running_loop().create_connection(lambda: self, *self._place)
 
     def ask(self, request: bytes, answered: Answered) -> None:
         self._answered = answered
@@ -86,11 +95,15 @@ class Tally:
     took: list[float] = field(default_factory=list)
     errors: int = 0
     verdicts: dict[str, int] = field(default_factory=dict)
+    failed: Counter[str] = field(default_factory=Counter)
+    """What the errors were: a problem's code, or the status."""
     seconds: float = 0.0
 
     def add(self, status: int, body: bytes, took: float) -> None:
         if status != 200:
             self.errors += 1
+            code = _CODE.search(body)
+            self.failed[code[1].decode("ascii", "replace") if code else str(status)] += 1
             return
         self.took.append(took)
         at = body.find(b'"verdict":"') + 11

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,11 +75,13 @@ class Taken:
 
     def verdicts(self, name: str) -> list[Figure]:
         """Errors, which there may be none of, and how many were not let through: the load is what it says it is."""
-        errors = sum(t.errors for t in (*self.aegis, *self.floor))
+        failed = sum((t.failed for t in (*self.aegis, *self.floor)), Counter[str]())
+        errors = failed.total()
+        of = ", ".join(f"{count} x {code}" for code, count in failed.most_common(5))
         answered = sum(len(t.took) for t in self.aegis)
         let_through = sum(t.verdicts.get(word, 0) for t in self.aegis for word in ("allow", "monitor"))
         return [
-            Figure(f"{name}, errors", errors, "", None, "= 0", errors == 0),
+            Figure(f"{name}, errors", errors, "", None, "= 0", errors == 0, of),
             Figure(f"{name}, refused", 100 * (answered - let_through) / (answered or 1), "%"),
         ]
 
@@ -243,6 +246,7 @@ class _Bench:
         """Of all gateways: connections are handed to them in turn, so the first ones lead to different ones."""
         counts = dict.fromkeys(("hits", "misses"), 0.0)
         for connection in connections[:WORKERS]:
+            await connection.ready()
             _, text, _ = await connection.asked(request("GET", "/metrics", ""))
             for name, value in _MEMO.findall(text):
                 counts[name.decode()] = counts.get(name.decode(), 0.0) + float(value)
@@ -283,7 +287,9 @@ async def opened(url: str) -> Connection:
 async def _undisturbed(
     measure: Callable[[Sequence[Connection]], Awaitable[Tally]], connections: Sequence[Connection]
 ) -> Tally:
-    """The client's own collector rests meanwhile."""
+    """Over connections that are open, for a server closes those that rest; the client's collector rests meanwhile."""
+    for connection in connections:
+        await connection.ready()
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -36,6 +36,7 @@ from aegis.quota.buckets import (
 from aegis.quota.periods import Period, period
 from aegis.quota.rebuild import Counts, Used, pieces
 from aegis.quota.report import Standing
+from aegis.quota.trips import Trips
 
 log = logging.getLogger("aegis.quota")
 DEADLINE_S = 0.15
@@ -85,6 +86,7 @@ class ValkeyBuckets:
         self._client, self._read_counts, self._deadline_s = client, read_counts, deadline_s
         self._when_emptied = when_emptied
         self._take = client.register_script(_script("take.lua"))
+        self._takes = Trips(client, self._take, deadline_s)
         self._settle = client.register_script(_script("settle.lua"))
         self._prime = client.register_script(_script("prime.lua"))
         self._catch_up = client.register_script(_script("catch_up.lua"))
@@ -139,7 +141,7 @@ class ValkeyBuckets:
             }
         )
         for _ in range(2):
-            answer = await self._run(self._take, all_keys, ask)
+            answer = await self._within(self._takes.run(all_keys, ask))
             if answer == b'{"unprimed":true}':
                 await self._primed(take.tenant, take.now_us)
                 continue
